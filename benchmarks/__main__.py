@@ -23,7 +23,6 @@ from benchmarks import (
     batch,
     book,
     clients,
-    columns,
     graphs,
     growth,
     kubernetes,
@@ -101,7 +100,6 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
 `make test-ui` does: they need what these need. "gat" and "ladder" need torch (make gnn-env)."""
 
 LONG: dict[str, Callable[[Bench], Section]] = {
-    "columns": columns.run,
     "proof-100m": proof.run_whole,
     "live-memory-book": live_memory.run_books,
 }

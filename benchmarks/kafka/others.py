@@ -19,7 +19,7 @@ import msgspec
 from benchmarks.common.processes import ROOT
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.kinds.candles import KIND
-from streamforge_utils.ports.store import Document
+from streamforge_utils.ports.columns import RecordColumns
 
 PYTHON = ROOT / "build" / "bench-others" / "bin" / "python"
 """Of the environment that has them."""
@@ -52,9 +52,9 @@ class Keeper:
         keys, values = keys[: self.left], values[: self.left]
         if not keys:
             return
-        columns = KIND.documents(keys, values)
-        assert columns is not None
-        await self._store.upsert(self._job.collection, list(map(Document, *columns)))
+        records = KIND.records(keys, values)
+        assert records is not None
+        await self._store.upsert(self._job.collection, RecordColumns(KIND, records))
         self.left -= len(keys)
 
     async def close(self) -> None:

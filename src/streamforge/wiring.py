@@ -264,6 +264,28 @@ def topic_sizes(settings: DataSettings) -> dict[str, int]:
     return TopicFiles(settings.folder / BUS).sizes()
 
 
+async def move_records(settings: DataSettings, said: Callable[[str], object] = lambda _: None) -> None:
+    """Move the records of the embedded store that an older version stored into tables, collection by collection.
+
+    For who holds the lock of the data directory. What is cut short goes on the next time. said: is given the name of
+    each collection in which there is something to move. Raises ConfigError or RetryableError.
+    """
+    if settings.arango.url:
+        return
+    from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
+
+    store = EmbeddedStore(settings.folder / STORE)
+    try:
+        for name in await store.names():
+            first = True
+            while await store.move(name):
+                if first:
+                    said(name)
+                first = False
+    finally:
+        await store.close()
+
+
 async def check_collections(settings: DataSettings, *, within_s: float) -> tuple[list[str], list[str], int]:
     """Read all collections of the embedded store, for so long. Raises ConfigError or RetryableError.
 

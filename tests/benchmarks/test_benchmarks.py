@@ -22,7 +22,7 @@ ELSEWHERE = ("gat", "kafka-", "kubernetes", "ladder", "ui-")
 """The tests of these are beside those of their engines, of networks and of the web UI."""
 WITHOUT_ENGINE = sorted(name for name in KNOWN if not name.startswith(ELSEWHERE) and name != "growth")
 SLOW = (
-    *("arango-sink", "batch", "clients", "columns", "graphs", "live-latency", "live-memory", "live-rotation"),
+    *("arango-sink", "batch", "clients", "graphs", "live-latency", "live-memory", "live-rotation"),
     *("live-trades", "loader", "ping", "queues", "sink", "sources", "year"),
 )
 

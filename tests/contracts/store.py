@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.columns import DocumentColumns
-from streamforge_utils.ports.store import Answer, Bodies, Document, Outcome, Store
+from streamforge_utils.ports.store import Answer, Document, Outcome, Store
 from tests.contracts.remote_process import ended, line, remote, versioned
 
 MakeStore = Callable[[], Store]
@@ -173,17 +173,6 @@ class DocumentContract(StoreFixtures):
         assert await store.count(collection) == 6
         assert list(await store.keys(collection, first="e", last="b")) == []
         assert list(await store.keys(collection, first="c", last="c")) == []
-
-    async def test_bodies_are_those_of_what_is_read_in_one_array(self, store: Store, collection: str) -> None:
-        assert await store.bodies(collection) == Bodies(b"[]", 0, "")
-        documents = [Document(f"k{number:03d}", 1, b'{"n":%d,"text":"\xd0\xb6,]"}' % number) for number in range(40)]
-        await store.upsert(collection, documents[::-1])
-        for first, last, limit in (("", None, 1000), ("k003", "k030", 1000), ("k003", None, 7), ("k5", None, 9)):
-            read = await store.read(collection, first=first, last=last, limit=limit)
-            found = await store.bodies(collection, first=first, last=last, limit=limit)
-            assert json.loads(found.array) == [json.loads(one.body) for one in read]
-            assert (found.count, found.last) == (len(read), read[-1].key if read else "")
-        assert await store.bodies(collection, limit=0) == Bodies(b"[]", 0, "")
 
     async def test_a_bound_may_be_any_text(self, store: Store, collection: str) -> None:
         await store.upsert(collection, [versioned(key, 1) for key in ("a", "a1", "z")])

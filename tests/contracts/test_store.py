@@ -15,6 +15,7 @@ from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedSto
 from tests.contracts.arango import Arango
 from tests.contracts.exclusions import ONE_PROCESS, without
 from tests.contracts.store import CollectionContract, DocumentContract, Factory, MakeStore, StoreFixtures
+from tests.contracts.store_records import RecordContract
 from tests.contracts.store_states import EdgeContract, StateContract
 from tests.doubles import arangoprocess
 from tests.doubles.arangoprocess import ArangoProcess
@@ -36,6 +37,10 @@ class Embedded(StoreFixtures):
 
 
 class TestEmbeddedDocuments(Embedded, DocumentContract):
+    pass
+
+
+class TestEmbeddedRecords(Embedded, RecordContract):
     pass
 
 
@@ -64,6 +69,10 @@ class Double(Arango):
 
 
 class TestArangoDocuments(Double, DocumentContract):
+    pass
+
+
+class TestArangoRecords(Double, RecordContract):
     pass
 
 
@@ -97,6 +106,10 @@ class Memory(StoreFixtures):
     }
 )
 class TestMemoryDocuments(Memory, DocumentContract):
+    pass
+
+
+class TestMemoryRecords(Memory, RecordContract):
     pass
 
 

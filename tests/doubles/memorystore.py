@@ -8,13 +8,15 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from itertools import count
-from typing import Unpack
+from typing import Any, Unpack
 
 import msgspec
 
 from streamforge_utils.model.documents import check_edge, check_name, refusal
 from streamforge_utils.model.errors import ConflictError, InvalidInput
-from streamforge_utils.ports.store import Answer, Bodies, Document, Edge, Labels, Outcome, Selected, State, Usage
+from streamforge_utils.model.series import Series
+from streamforge_utils.ports.records import positions_of_keys, values_of_documents
+from streamforge_utils.ports.store import Answer, Document, Edge, Labels, Outcome, Selected, State, Usage
 
 
 class MemoryStore:
@@ -78,8 +80,13 @@ class MemoryStore:
         there = self.documents.get(collection, {})
         return [there[key] for key in self._within(collection, first, last)][:limit]
 
-    async def bodies(self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000) -> Bodies:
-        return Bodies.of(await self.read(collection, first=first, last=last, limit=limit))
+    async def values(
+        self, collection: str, series: Series, within: range, names: Sequence[str], *, limit: int
+    ) -> Sequence[tuple[Any, ...]]:
+        return await values_of_documents(self, collection, series, within, names, limit)
+
+    async def positions(self, collection: str, series: Series, within: range, *, limit: int) -> Sequence[int]:
+        return await positions_of_keys(self, collection, series, within, limit)
 
     async def keys(
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000

@@ -24,7 +24,7 @@ from streamforge_utils.model.books.trust import BookInterval, Trust
 from streamforge_utils.model.kinds.kind import Record
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.series import Series
-from streamforge_utils.ports.store import Document, DocumentStore
+from streamforge_utils.ports.store import Document, Store
 from tests.doubles.market import START_MS, SYMBOL, Market
 
 COLLECTION = "btcusdt_ws_orderbook_2024_08_09"
@@ -39,7 +39,7 @@ def at_ms(last_id: int) -> int:
 class StoredBooks:
     """A market of `count` updates, and where its books are stored."""
 
-    def __init__(self, store: DocumentStore, folder: Path, count: int = 200) -> None:
+    def __init__(self, store: Store, folder: Path, count: int = 200) -> None:
         self.store, self.objects = store, ObjectFolder(folder)
         self.market = Market(3, count)
 

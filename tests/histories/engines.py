@@ -12,7 +12,7 @@ from streamforge.manager.persistence.workflow_store import KIND
 from streamforge_utils.adapters.embedded.bus.batch_format import unpack
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
-from streamforge_utils.adapters.embedded.store import document_rows
+from streamforge_utils.adapters.embedded.store import collection_rows
 from streamforge_utils.adapters.embedded.store.collection_files import Catalogue
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.adapters.embedded.store.state_rows import States, Wanted
@@ -175,7 +175,7 @@ class EmbeddedEngines:
         return (state.body for state in self._states.find(KIND, Wanted.of(), after=None, limit=_ALL))
 
     def lose(self, collection: str, key: str) -> None:
-        self._catalogue.write(collection, lambda one: document_rows.delete(one, key, key + "\x00"), create=False)
+        self._catalogue.write(collection, lambda one: collection_rows.delete(one, key, key + "\x00"), create=False)
         self._documents.forget(collection)
 
     def messages(self, topic: str) -> Sequence[Received]:
@@ -231,7 +231,7 @@ class _Documents(Mapping[str, Mapping[str, Document]]):
         if name not in self._read:
             if name not in self:
                 raise KeyError(name)
-            found = self._catalogue.read(name, lambda one: document_rows.read(one, "", None, _ALL))
+            found = self._catalogue.read(name, lambda one: collection_rows.read(one, "", None, _ALL))
             self._read[name] = {document.key: document for document in found or ()}
         return self._read[name]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +19,6 @@ from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.store import Bodies
 from tests.limits import LIMIT_S
 from tests.manager.execution.world import retain
 from tests.manager.memory_service import NOW_MS, MemoryService
@@ -156,9 +156,9 @@ async def test_some_of_one_bar_is_read_while_another_is_added_up(
 ) -> None:
     monkeypatch.setattr(bar_service, "AT_ONCE", 0)
     await store(service, WEEK)
-    reads, under_way, most = service.world.store.bodies, 0, 0
+    reads, under_way, most = service.world.store.values, 0, 0
 
-    async def slow(*given: Any, **more: Any) -> Bodies:
+    async def slow(*given: Any, **more: Any) -> Sequence[tuple[Any, ...]]:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
@@ -167,7 +167,7 @@ async def test_some_of_one_bar_is_read_while_another_is_added_up(
         under_way -= 1
         return await reads(*given, **more)
 
-    monkeypatch.setattr(service.world.store, "bodies", slow)
+    monkeypatch.setattr(service.world.store, "values", slow)
     await whole(service, WEEK, most=7)
     assert most == rollup_queue.TOGETHER == 2
 
@@ -178,19 +178,19 @@ async def test_a_day_that_takes_long_holds_up_no_other_one_and_is_not_made_twice
     """Also where the picture is asked for again meanwhile."""
     monkeypatch.setattr(bar_service, "AT_ONCE", 0)
     await store(service, WEEK)
-    reads, begun, going_on = service.world.store.bodies, list[str](), asyncio.Event()
+    reads, begun, going_on = service.world.store.values, list[str](), asyncio.Event()
     third, last = asyncio.Event(), asyncio.Event()
 
-    async def held(name: str, **more: Any) -> Bodies:
+    async def held(name: str, *given: Any, **more: Any) -> Sequence[tuple[Any, ...]]:
         begun.append(name)
         if len(begun) == 2:
             await going_on.wait()
         elif len(begun) == 3:
             third.set()
             await last.wait()
-        return await reads(name, **more)
+        return await reads(name, *given, **more)
 
-    monkeypatch.setattr(service.world.store, "bodies", held)
+    monkeypatch.setattr(service.world.store, "values", held)
     await picture(service, WEEK, most=7)
     async with asyncio.timeout(LIMIT_S):
         await third.wait()

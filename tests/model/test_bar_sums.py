@@ -5,12 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge_utils.model.bar_sums import BarSum, merged, sums_of
+from streamforge_utils.model.bar_sums import BarSum, fields_of, merged, sums_of
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.registry import kind_named
@@ -34,10 +33,8 @@ trades = st.sampled_from(sizes).flatmap(
 Trade = tuple[int, float, float]
 
 
-def bodies(some: list[Trade]) -> bytes:
-    return msgspec.json.encode(
-        [{"more": "x", "price": price, "quantity": size, "timestamp": START + time} for time, price, size in some]
-    )
+def records(some: list[Trade]) -> list[tuple[Any, ...]]:
+    return [(START + time, price, price, price, price, size) for time, price, size in some]
 
 
 def plain(some: list[Trade], step: int) -> list[BarSum]:
@@ -61,25 +58,24 @@ def plain(some: list[Trade], step: int) -> list[BarSum]:
 @given(trades, st.integers(1, 50))
 def test_bars_are_those_of_all_records_however_these_are_read_and_merged(some: list[Trade], page: int) -> None:
     """Out of the order of time, too: then each record counts for its own bar, in the order of the keys."""
-    kind, cut = kind_named("trades"), list[BarSum]()
-    assert sums_of(kind, bodies(some), FINE, WITHIN) == plain(some, STEP)
+    cut = list[BarSum]()
+    assert sums_of(records(some), FINE, WITHIN) == plain(some, STEP)
     some = sorted(some, key=lambda one: one[0])
     for first in range(0, len(some), page):
-        cut += sums_of(kind, bodies(some[first : first + page]), FINE, WITHIN)
+        cut += sums_of(records(some[first : first + page]), FINE, WITHIN)
     assert merged(cut, FINE) == plain(some, STEP)
     assert merged(cut, COARSE) == plain(some, 4 * STEP)
 
 
 def test_a_record_beyond_the_range_counts_for_the_nearest_bar() -> None:
     some = [(-5, 1.0, 1.0), (20 * STEP, 3.0, 2.0)]
-    found = sums_of(kind_named("trades"), bodies(some), FINE, WITHIN)
+    found = sums_of(records(some), FINE, WITHIN)
     assert [(one.time - START, one.records, one.close) for one in found] == [(0, 1, 1.0), (11 * STEP, 1, 3.0)]
 
 
-@pytest.mark.parametrize(("name", "body"), [("trades", b'{"price":"x"}'), ("depth", b"{}")])
-def test_what_is_no_record_or_has_no_price_is_refused(name: str, body: bytes) -> None:
-    with pytest.raises(PermanentError, match=name):
-        sums_of(kind_named(name), b"[%b]" % body, FINE, WITHIN)
+def test_of_what_has_no_price_no_bars_are_made() -> None:
+    with pytest.raises(PermanentError, match="depth"):
+        fields_of(kind_named("depth"))
 
 
 @pytest.mark.parametrize("name", ["candles", "trades", "agg_trades"])

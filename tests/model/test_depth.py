@@ -47,8 +47,9 @@ def test_prices_and_quantities_travel_as_text_and_are_stored_as_numbers(kind: Re
     assert document["bids"][0] == [61837.63, 3.78826]
     assert registry.kind_of_document(key, stored) is kind
     assert kind.time_of(stored) == 1723161255408
-    columns = kind.documents([key.encode()], [body(kind)])
-    assert columns == ([key], [kind.example.version], [stored])
+    records = kind.records([key.encode()], [body(kind)]) or []
+    assert [(one.key, one.version) for one in records] == [(key, kind.example.version)]
+    assert kind.bodies(records) == [stored]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_prices_and_quantities_travel_as_text_and_are_stored_as_numbers(kind: Re
 def test_a_record_that_cannot_be_true_is_refused(kind: RecordKind, changed: dict[str, object], says: str) -> None:
     with pytest.raises(PermanentError, match=says):
         kind.document(None, body(kind, **changed))
-    assert kind.documents([kind.example.key.encode()], [body(kind, **changed)]) is None
+    assert kind.records([kind.example.key.encode()], [body(kind, **changed)]) is None
 
 
 def test_streams_give_the_messages_of_the_series_and_pass_on_what_is_none() -> None:

@@ -124,7 +124,7 @@ def test_a_kind_says_how_its_records_become_documents() -> None:
         assert registry.as_exported(key, b'{"price":2,"symbol":"B","timestamp":1,"tick_id":3}') == (
             b'{"symbol":"B","tick_id":3,"timestamp":1,"price":2.0}'
         )
-    assert ticks.KIND.documents([b"k"], [value]) is None
+    assert ticks.KIND.records([b"k"], [value]) is None
 
 
 MINUTES, AGGREGATES = "api_candles_1m", "api_agg_trades"
@@ -145,12 +145,14 @@ def test_many_records_become_at_once_what_each_becomes_alone(type_name: str) -> 
     if type_name != "ticks":
         kind = registry.kind_of(registry.series_of("BTCUSDT", type_name))
         keys, values = made(type_name, range(3))  # type: ignore[assignment]
-    columns = kind.documents(keys, values)
-    assert columns is not None
-    assert [*zip(*columns, strict=True)] == [kind.document(*one) for one in zip(keys, values, strict=True)]
-    assert kind.documents(keys, [*values[:-1], values[0]]) is None
-    assert kind.documents([*keys[:-1], keys[0]], values) is None
-    assert kind.documents([], []) is None
+    records = kind.records(keys, values)
+    assert records is not None
+    for _ in range(2):  # their identities are still there afterwards
+        found = [*zip([r.key for r in records], [r.version for r in records], kind.bodies(records), strict=True)]
+        assert found == [kind.document(*one) for one in zip(keys, values, strict=True)]
+    assert kind.records(keys, [*values[:-1], values[0]]) is None
+    assert kind.records([*keys[:-1], keys[0]], values) is None
+    assert kind.records([], []) is None
 
 
 class Defaulted(ticks.StoredTick, frozen=True, kw_only=True):
@@ -168,7 +170,7 @@ class Marked(ticks.Ticks):
 
 @pytest.mark.parametrize("kind", [Noted(), Marked()])
 def test_what_the_fast_way_would_write_otherwise_goes_one_by_one(kind: RecordKind) -> None:
-    assert kind.documents([b"BTCUSDT_000000000042"], [message(42, 1000)]) is None
+    assert kind.records([b"BTCUSDT_000000000042"], [message(42, 1000)]) is None
 
 
 @pytest.mark.parametrize("numbers", [[0], [7, 8], [99, 100], [-5, 3], [10**12, 10**12 + 1], [3_735_683_259]])
@@ -192,7 +194,7 @@ def test_a_bad_record_among_many_has_each_looked_at_alone(type_name: str, change
     keys, values = made(type_name, range(3))
     assert change[0] in values[1]
     values[1] = values[1].replace(*change)
-    assert kind.documents(keys, values) is None
+    assert kind.records(keys, values) is None
     with pytest.raises(PermanentError):
         kind.document(keys[1], values[1])
 

@@ -141,7 +141,7 @@ def test_what_json_cannot_hold_is_a_permanent_error_too(value: bytes) -> None:
             decode(value)
     with pytest.raises(PermanentError):
         stored_document(None, value)
-    assert KIND.documents([None], [value]) is None
+    assert KIND.records([None], [value]) is None
 
 
 @given(

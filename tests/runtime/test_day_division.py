@@ -26,17 +26,13 @@ from streamforge_utils.runtime.day_division import DayDivision
 from streamforge_utils.runtime.dead_letter_replay import Choice, ReplaySettings
 from streamforge_utils.runtime.sinks import SinkParameters, store_input
 from tests.doubles.memorystore import MemoryStore
-from tests.runtime.test_sinks import Plain
 
 START = 1_722_470_400_000
 BASE = Placement("trades", daily=True)
 
 
-class Trades(Plain):
-    """Converts messages that are trades, in the event loop."""
-
-    async def convert(self, records: Sequence[Received]) -> Converted:
-        return convert(trades.KIND, [one.key for one in records], [one.value for one in records])
+def convert_trades(records: Sequence[Received]) -> Converted:
+    return convert(trades.KIND, [one.key for one in records], [one.value for one in records])
 
 
 def trade(number: int, time_ms: int, version: int = 1) -> tuple[bytes, bytes]:
@@ -111,7 +107,7 @@ def test_every_record_is_in_its_days_collection_once_and_the_newest(
     async def all_attempts() -> None:
         while topic.committed < len(topic.log):
             try:
-                await store_input(cast("Context[SinkParameters]", attempt), Trades())
+                await store_input(cast("Context[SinkParameters]", attempt), convert_trades)
             except* RetryableError:
                 pass
 
@@ -171,7 +167,7 @@ async def test_what_the_store_refuses_of_some_days_becomes_its_own_dead_letter()
     topic.send = send  # type: ignore[method-assign, assignment]
     attempt = Dying(topic, random.Random(1), kills=0)
     attempt.documents.refused = {"BTCUSDT_000000000002", "BTCUSDT_000000000003"}
-    await store_input(cast("Context[SinkParameters]", attempt), Trades())
+    await store_input(cast("Context[SinkParameters]", attempt), convert_trades)
     assert letters == [b"BTCUSDT_000000000002", b"BTCUSDT_000000000003"]
     assert {name: len(there) for name, there in attempt.documents.documents.items()} == {
         "trades_20240801": 2,

@@ -27,18 +27,14 @@ from streamforge_utils.runtime.stream_loader import load_ids
 from streamforge_utils.runtime.worker_input import Input
 from tests.doubles.virtualclock import VirtualClock
 from tests.runtime.live_rig import TOPIC, TradeMarket, play
-from tests.runtime.test_sinks import Plain
 
 RATE = 5_000
 """Trades a second."""
 BEFORE_S = 3
 
 
-class Trades(Plain):
-    """Converts messages that are trades, in the event loop."""
-
-    async def convert(self, records: Sequence[Received]) -> Converted:
-        return convert(trades.KIND, [one.key for one in records], [one.value for one in records])
+def convert_trades(records: Sequence[Received]) -> Converted:
+    return convert(trades.KIND, [one.key for one in records], [one.value for one in records])
 
 
 class SlowStore:
@@ -75,7 +71,7 @@ def stop_takes(per_second: int) -> float:
             placement=Placement("c"),
             upsert=store.upsert,
         )
-        sink = asyncio.create_task(store_input(ctx, Trades()))
+        sink = asyncio.create_task(store_input(ctx, convert_trades))
         for _ in range(BEFORE_S * 100):
             market.trade(RATE // 100)
             await market.clock.sleep(0.01)

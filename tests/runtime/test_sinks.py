@@ -13,45 +13,28 @@ from streamforge_utils.model.daily_collections import Placement
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.topic_reading import PartitionRange
 from streamforge_utils.ports.bus import Received
+from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Answer, Document, Outcome
 from streamforge_utils.runtime import sinks
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.conversion import Converted
 from streamforge_utils.runtime.dead_letter_replay import Choice, ReplaySettings
-from streamforge_utils.runtime.sinks import BATCHES_AT_ONCE, SinkParameters, sink
+from streamforge_utils.runtime.sinks import BATCHES_AT_ONCE, SinkParameters, store_input
 from tests.runtime.rig import until
 
 Letters = list[tuple[bytes, str]]
 
 
-class Plain:
-    """Converts at once, in the event loop; a record is its own document, an empty one is bad."""
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    async def convert(self, records: Sequence[Received]) -> Converted:
-        good = [record for record in records if record.value]
-        return Converted(
-            [(record.key or b"").decode() for record in good],
-            [1 for _ in good],
-            [record.value for record in good],
-            [(at, "it is empty") for at, record in enumerate(records) if not record.value],
-        )
-
-    def start_helper(self) -> None:
-        """There is nobody to help."""
-
-    def end_idle_helper(self) -> None:
-        """There is nobody to end."""
-
-    def close(self) -> None:
-        """There is nothing to close."""
+def plain(records: Sequence[Received]) -> Converted:
+    """A record is its own document, an empty one is bad."""
+    good = [Document((one.key or b"").decode(), 1, one.value) for one in records if one.value]
+    return Converted(
+        DocumentColumns.of(good), [(at, "it is empty") for at, record in enumerate(records) if not record.value]
+    )
 
 
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sinks, "Offloader", Plain)
     monkeypatch.setattr(sinks, "FULL_BATCH", 1)
 
 
@@ -85,7 +68,7 @@ class Sink:
         self.patience: set[float] = set()
 
     async def run(self) -> None:
-        await sink(cast("Context[SinkParameters]", self))
+        await store_input(cast("Context[SinkParameters]", self), plain)
 
     async def __aiter__(self) -> AsyncIterator[Sequence[Received]]:
         for number, batch in enumerate(self.batches):

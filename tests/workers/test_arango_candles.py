@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
-import pytest
 
 from streamforge.workers.arango_candles import DEFINITION
 from streamforge_utils.model.kinds.candles import Candle, encode_candle
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.store import Answer, Outcome
-from streamforge_utils.runtime.conversion import HelperProcess
 from tests.doubles.candles import candle
 from tests.doubles.faulty import always, times
 from tests.limits import LIMIT_S
@@ -140,37 +136,14 @@ async def test_dead_letters_are_replayed_by_a_sink_that_reads_them(rig: Rig) -> 
     assert headers(letters[-1])["offset"] == "2"
 
 
-async def test_a_process_helps_with_a_backlog_and_nothing_of_it_stays(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    helpers: list[int] = []
-    begin = HelperProcess.__init__
-
-    def noted(self: HelperProcess, *arguments: Any, **named: Any) -> None:
-        begin(self, *arguments, **named)
-        helpers.append(self.pid)
-
-    monkeypatch.setattr(HelperProcess, "__init__", noted)
-    rig.store.gate = asyncio.Event()
+async def test_a_backlog_is_stored_in_batches_and_one_bad_record_of_it_is_found(rig: Rig) -> None:
     found = messages(candles(60_000))
     found[40_000] = Message(b"k", b"bad")
     await rig.send(TOPIC, found)
     await rig.close_stream()
-    running = asyncio.create_task(rig.live(DEFINITION))
-    await until(lambda: bool(helpers))
-    rig.store.gate.set()
-    assert await running == 0
+    assert await rig.live(DEFINITION) == 0
     assert await rig.stored.count(COLLECTION) == 59_999
     assert [headers(letter)["offset"] for letter in await rig.read(DLQ)] == ["40000"]
     assert max(rig.store.batches) <= 5000
     assert commits(rig)[-1] == 60_000
     assert commits(rig) == sorted(commits(rig))
-    await until(lambda: not any(map(_runs, helpers)))  # a slow one may have been replaced
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -97,6 +97,8 @@ async def started(
     origin, accepted, drives: as in `Claim`. fires, insist, asks: as in `running`, whose errors it raises.
     """
     claim = place = None
+    if lock and directory is not None:
+        await wiring.move_records(settings.data, _say_moving)
     if lock:
         held = "" if directory is None else directory.place()
         lease_s = settings.lease_seconds
@@ -125,6 +127,10 @@ async def started(
         if drives and directory is not None:
             directory.advertise(manager.url)
         yield manager
+
+
+def _say_moving(collection: str) -> None:
+    structlog.get_logger().info("records of an older version are moved into tables", collection=collection)
 
 
 def ports_of(settings: ManagerSettings, observer: Observer, clock: Clock | None = None) -> Ports:

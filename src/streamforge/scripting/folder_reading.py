@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
 
@@ -15,6 +14,7 @@ from streamforge.manager.coverage_report import Reports
 from streamforge.manager.data_answers import Coverage
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.record_reader import RecordReader
+from streamforge.manager.persistence.record_rows import RecordRows
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.presentation import coverage_answer
 from streamforge.manager.use_cases import Incomplete
@@ -126,9 +126,11 @@ async def _give(reader: RecordReader, series: Series, stored: Sequence[Segment],
         collection, count = segment.collection or "", 0
         batches = reader.read(collection, span=segment.span, after=None, limit=sys.maxsize, whole=True, series=series)
         async for batch in batches:
-            records: list[Any] = [decode(body) for _, body in batch]
-            builder.add(records)
-            count += len(records)
+            if isinstance(batch, RecordRows):
+                builder.add_rows(batch.rows)
+            else:
+                builder.add([decode(body) for _, body in batch])
+            count += len(batch)
         if segment.records not in (0, count):
             type_name = type_of(series)
             raise Incomplete(

@@ -29,6 +29,9 @@ class FrameBuilder(Protocol):
     def add(self, records: Sequence[Any]) -> None:
         """The next records, as the kind's stored structs."""
 
+    def add_rows(self, rows: Sequence[Sequence[Any]]) -> None:
+        """The next records, as the values of the kind's columns."""
+
     def frame(self) -> Any:
         """All of them; the builder is used up."""
 
@@ -67,7 +70,13 @@ class _Builder(ABC):
         self._as_json = [name for name in kind.columns if hints[name] not in _PLAIN]
 
     def add(self, records: Sequence[Any]) -> None:
-        columns = {name: [getattr(record, name) for record in records] for name in self.types}
+        self._take({name: [getattr(record, name) for record in records] for name in self.types})
+
+    def add_rows(self, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            self._take(dict(zip(self.types, map(list, zip(*rows, strict=True)), strict=True)))
+
+    def _take(self, columns: dict[str, Column]) -> None:
         for name in self._as_json:
             columns[name] = [msgspec.json.encode(value).decode() for value in columns[name]]
         self.append(columns)

@@ -11,7 +11,7 @@ from streamforge_utils.model.json_documents import JsonDocuments, compiled
 from streamforge_utils.model.topic_reading import JSON_TYPE
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.json_converter import convert_json
-from streamforge_utils.runtime.sinks import SinkParameters, ThreadConverter, store_input
+from streamforge_utils.runtime.sinks import SinkParameters, store_input
 from streamforge_utils.runtime.worker_definition import Definition, Role, Use
 
 
@@ -30,7 +30,7 @@ class ConnectorParameters(SinkParameters, frozen=True, kw_only=True):
 async def store(ctx: Context[ConnectorParameters]) -> None:
     """Store every message of the topic that is a JSON object; the others become dead letters."""
     documents = JsonDocuments(ctx.parameters.json_schema)
-    await store_input(ctx, ThreadConverter(partial(convert_json, documents, replay=ctx.replay)))
+    await store_input(ctx, partial(convert_json, documents, replay=ctx.replay))
 
 
 def _checked(

@@ -10,7 +10,6 @@ from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.json_documents import JsonDocuments
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import Message, TopicSpec
-from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.launcher import JobSpec
 from streamforge_utils.runtime.conversion import PASSED_OVER
 from streamforge_utils.runtime.json_converter import convert_json
@@ -57,8 +56,7 @@ async def store(world: World, end: int | None = None, *, lose: int | None = None
     first = world.bus.committed.get((TOPIC, group), 0)
     messages = [one for one in world.bus.messages(TOPIC)[first:end] if one.offset != lose]
     converted = convert_json(JsonDocuments(environment.get("STREAMFORGE_JSON_SCHEMA", "")), messages)
-    documents = DocumentColumns(converted.keys, converted.versions, converted.bodies)
-    await world.store.upsert(environment["COLLECTION_NAME"], documents)
+    await world.store.upsert(environment["COLLECTION_NAME"], converted.documents)
     for at, reason in converted.refused:
         if reason != PASSED_OVER:
             origin = {"topic": TOPIC, "partition": "0", "offset": str(messages[at].offset), "reason": reason}

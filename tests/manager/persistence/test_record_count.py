@@ -58,11 +58,11 @@ async def test_other_series_in_the_same_collection_do_not_count() -> None:
 
 @given(st.sets(st.integers(-3, 43)), st.sets(st.integers(0, 40)), st.integers(1, 9))
 async def test_holes_are_the_grid_without_what_is_stored(there: set[int], beside: set[int], page: int) -> None:
-    before, record_count._KEYS_A_PAGE = record_count._KEYS_A_PAGE, page
+    before, record_count._POSITIONS_A_PAGE = record_count._POSITIONS_A_PAGE, page
     try:
         found = await holes({*map(minute, there), *(minute(n) + 7 for n in beside)}, span(0, 40))
     finally:
-        record_count._KEYS_A_PAGE = before
+        record_count._POSITIONS_A_PAGE = before
     missing = {n for n in range(40) if any(minute(n) in hole for hole in found)}
     assert missing == set(range(40)) - there
     assert all(a.end_ms < b.start_ms for a, b in pairwise(found)), "joined, sorted"

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from operator import attrgetter
 from typing import Any, Protocol
 
-import msgspec
 import numpy as np
 
 from streamforge.analytics.graphs.definition import GraphDefinition
 from streamforge.analytics.graphs.panel import Bars, Panel, PanelColumns
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.kinds.registry import kind_of, series_of
-from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.store import DocumentStore
+from streamforge_utils.ports.store import RecordStore
 
 _AT_ONCE = 10_000
 _COLUMNS = ("time", "close", "volume")
@@ -45,7 +41,7 @@ class BarOrder(Protocol):
     def seen(self) -> TimeRange: ...
 
 
-async def read_bars(store: DocumentStore, order: BarOrder, tell: Callable[[int], None] = _nobody) -> dict[str, Bars]:
+async def read_bars(store: RecordStore, order: BarOrder, tell: Callable[[int], None] = _nobody) -> dict[str, Bars]:
     """The bars that the order sees, with opens, by symbol. tell: is given how many series are read. Raises as
     `read_panel`."""
     bars: dict[str, Bars] = {}
@@ -56,7 +52,7 @@ async def read_bars(store: DocumentStore, order: BarOrder, tell: Callable[[int],
     return bars
 
 
-async def read_panel(store: DocumentStore, order: BarOrder, tell: Callable[[int], None] = _nobody) -> Panel:
+async def read_panel(store: RecordStore, order: BarOrder, tell: Callable[[int], None] = _nobody) -> Panel:
     """The bars that count for the order's snapshots. tell: is given how many series are read.
 
     Raises PermanentError where fewer are stored than were proven, or one is no bar, and RetryableError.
@@ -87,7 +83,7 @@ def _require_enough(order: BarOrder, counts: Mapping[str, int]) -> None:
 
 
 async def _bars(
-    store: DocumentStore, order: BarOrder, symbol: str, segments: Sequence[Segment], columns: Sequence[str]
+    store: RecordStore, order: BarOrder, symbol: str, segments: Sequence[Segment], columns: Sequence[str]
 ) -> Bars:
     span = order.seen
     parts: list[tuple[Any, ...]] = [tuple(np.empty(0, dtype=_kind(name)) for name in columns)]
@@ -108,48 +104,21 @@ async def _bars(
 
 
 async def _read(
-    store: DocumentStore, order: BarOrder, symbol: str, collection: str, span: TimeRange, columns: Sequence[str]
+    store: RecordStore, order: BarOrder, symbol: str, collection: str, span: TimeRange, columns: Sequence[str]
 ) -> AsyncIterator[tuple[Any, ...]]:
     series = series_of(symbol, order.type)
     kind = kind_of(series)
-    decode = _decoder(kind, columns)
-    first, last = kind.key_range(series, range(span.start_ms, span.end_ms))
-    while True:
-        page = await store.bodies(collection, first=first, last=last, limit=_AT_ONCE)
-        if not page.count:
+    prices = kind.bar_fields or ("",) * 5
+    stored_as = {"time": kind.time, "close": prices[3], "volume": kind.quote_volume, "open": prices[0]}
+    names = [*(stored_as[name] for name in columns), kind.position]
+    left = range(span.start_ms, span.end_ms)
+    while bars := await store.values(collection, series, left, names, limit=_AT_ONCE):
+        *values, positions = zip(*bars, strict=True)
+        yield tuple(np.array(some, _kind(name)) for name, some in zip(columns, values, strict=True))
+        if len(bars) < _AT_ONCE:
             return
-        try:
-            bars = decode(page.array)
-        except DECODE_ERRORS as error:
-            key = await _first_bad(store, collection, first, last, decode)
-            raise PermanentError(
-                f"document {key} in {collection} is no bar of {symbol} {order.type} ({error}): remove it, and load "
-                "what it stands for"
-            ) from error
-        yield tuple(np.fromiter(map(attrgetter(name), bars), _kind(name), len(bars)) for name in columns)
-        if page.count < _AT_ONCE:
-            return
-        first = page.last + "\x00"
-
-
-async def _first_bad(store: DocumentStore, collection: str, first: str, last: str, decode: Any) -> str:
-    """The key of the first document that is no bar."""
-    for one in await store.read(collection, first=first, last=last, limit=_AT_ONCE):
-        try:
-            decode(b"[" + one.body + b"]")
-        except DECODE_ERRORS:
-            return one.key
-    return f"behind {first}"
+        left = range(positions[-1] + 1, left.stop)
 
 
 def _kind(column: str) -> type:
     return np.int64 if column == "time" else np.float64
-
-
-def _decoder(kind: RecordKind, columns: Sequence[str]) -> Any:
-    """Reads of stored bars what counts for a graph."""
-    prices = kind.bar_fields or ("",) * 5
-    stored_as = {"time": kind.time, "close": prices[3], "volume": kind.quote_volume, "open": prices[0]}
-    fields = [(name, int if name == "time" else float) for name in columns]
-    bar = msgspec.defstruct("GraphBar", fields, rename={name: stored_as[name] for name in columns}, gc=False)
-    return msgspec.json.Decoder(list[bar]).decode  # type: ignore[valid-type]

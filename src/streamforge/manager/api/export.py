@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from streamforge.manager.persistence.record_rows import RecordRows
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.registry import kind_of_collection, kind_of_fields
 from streamforge_utils.model.timeranges import iso_ms
@@ -85,6 +86,8 @@ class Writer:
         """The text of some records."""
         if not batch:
             return b""
+        if isinstance(batch, RecordRows) and self._times is Times.MS and (text := self._together(batch)) is not None:
+            return text
         if self._times is Times.ISO:
             batch = [(key, _with_iso_times(body)) for key, body in batch]
         match self._form:
@@ -96,6 +99,20 @@ class Writer:
                 return b"\n".join(body for _, body in batch) + b"\n"
             case Format.CSV:
                 return _rows([self._row(key, _decode(body)) for key, body in batch])
+
+    def _together(self, batch: RecordRows) -> bytes | None:
+        """The text of rows, without a look at each; None: they do not fit into the table."""
+        match self._form:
+            case Format.JSON:
+                joint = b"" if self._first else b","
+                self._first = False
+                return joint + batch.lines()[:-1].replace(b"\n", b",")  # no text of JSON holds the sign itself
+            case Format.JSONL | Format.NDJSON:
+                return batch.lines()
+            case Format.CSV:
+                if batch.kind.columns != tuple(self.fields):
+                    return None
+                return _rows(batch.rows if self._plain else ([_cell(value) for value in row] for row in batch.rows))
 
     def _row(self, key: str, record: dict[str, Any]) -> list[object]:
         if self._plain and len(record) == len(self.fields):
@@ -130,6 +147,8 @@ def _pieces(batch: Batch) -> Iterator[Batch]:
 
 def fields_of(batch: Batch, known: Sequence[str] = ()) -> Sequence[str]:
     """The fields of `known` and of the records, in the order in which they are met; those of a kind in its order."""
+    if isinstance(batch, RecordRows) and batch and not known:
+        return batch.kind.columns
     found = dict.fromkeys(known)
     for _, body in batch:
         found.update(dict.fromkeys(_decode(body)))

@@ -36,7 +36,7 @@ from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.exchange import Exchange
-from streamforge_utils.ports.store import DocumentStore
+from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.worker_definition import Role
 
 _ROUNDS = 2
@@ -244,7 +244,7 @@ def _disputes(workflow: Workflow, plan: Plan, known: SeriesCoverage, *, ask: boo
 
 
 async def count(
-    store: DocumentStore,
+    store: Store,
     workflow: Workflow,
     plan: Plan,
     known: SeriesCoverage,

@@ -19,7 +19,7 @@ from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.store import DocumentStore
+from streamforge_utils.ports.store import Store
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 TRADES = 10_000
@@ -46,7 +46,7 @@ class _Job:
 class RollupQueue:
     """One task works while there is something to do. Days that are over are kept in the store, others in memory."""
 
-    def __init__(self, store: DocumentStore, coverage: CoverageStore, rollups: Rollups, clock: Clock) -> None:
+    def __init__(self, store: Store, coverage: CoverageStore, rollups: Rollups, clock: Clock) -> None:
         self._store, self._coverage, self._rollups, self._clock = store, coverage, rollups, clock
         self._jobs: dict[tuple[Series, str], _Job] = {}
         self._failed: dict[tuple[Series, str], StreamForgeError] = {}

@@ -208,7 +208,7 @@ def _keys(converted: Converted, count: int) -> list[str | None]:
     """The key of each message's document; None: it was refused, `PASSED_OVER`: it is a marker."""
     keys: list[str | None] = [None] * count
     refused = dict(converted.refused)
-    for at, key in zip(converted.good(count), converted.keys, strict=True):
+    for at, key in zip(converted.good(count), converted.documents.keys, strict=True):
         keys[at] = key
     for at, reason in refused.items():
         if reason == PASSED_OVER:

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.record_count import key_range
-from streamforge_utils.model.bar_sums import BarSum, merged, sums_of
+from streamforge.manager.persistence.record_count import stored_positions
+from streamforge_utils.model.bar_sums import BarSum, fields_of, merged, sums_of
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.coverage import Verdict, touching
 from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.store import DocumentStore
+from streamforge_utils.ports.store import Store
 
 PAGE = 2600
 """Records that are added up at once: a quarter of a week of minutes. More would not fit into a cache; between two pages
 each thread waits for the others."""
+_FIELDS = 6
+"""What counts of a record for a bar."""
 
 
-async def bars_from_records(store: DocumentStore, known: SeriesCoverage, span: TimeRange, grid: Grid) -> list[BarSum]:
+async def bars_from_records(store: Store, known: SeriesCoverage, span: TimeRange, grid: Grid) -> list[BarSum]:
     """The bars of `span`, whole bars of `grid`, of the records that the coverage calls stored, and of no others.
 
     Raises RetryableError, or PermanentError for what is no record.
     """
-    kind, found = kind_of(known.series), list[BarSum]()
+    found = list[BarSum]()
     pages = _pages(store, known, span)
     following = asyncio.ensure_future(anext(pages, None))
     try:
-        while (bodies := await following) is not None:
+        while (records := await following) is not None:
             following = asyncio.ensure_future(anext(pages, None))  # is read meanwhile
-            found += await asyncio.to_thread(sums_of, kind, bodies, grid, span)
+            found += await asyncio.to_thread(sums_of, records, grid, span)
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
@@ -38,35 +41,37 @@ async def bars_from_records(store: DocumentStore, known: SeriesCoverage, span: T
     return merged(found, grid)
 
 
-async def first_price(store: DocumentStore, known: SeriesCoverage, span: TimeRange) -> tuple[int, float] | None:
+async def first_price(store: Store, known: SeriesCoverage, span: TimeRange) -> tuple[int, float] | None:
     """Time and price of the first record in `span` that the coverage calls stored: of a candle its open price.
 
     None: there is none. Raises RetryableError, or PermanentError for what is no record.
     """
     pages = _pages(store, known, span, 1)
     try:
-        body = await anext(pages, None)
+        records = await anext(pages, None)
     finally:
         await pages.aclose()
-    if body is None:
+    if records is None:
         return None
-    [found] = sums_of(kind_of(known.series), body, Grid(1, 0), span)
+    [found] = sums_of(records, Grid(1, 0), span)
     return found.time, found.open
 
 
 async def _pages(
-    store: DocumentStore, known: SeriesCoverage, span: TimeRange, many: int = PAGE
-) -> AsyncGenerator[bytes, None]:
-    series = known.series
+    store: Store, known: SeriesCoverage, span: TimeRange, many: int = PAGE
+) -> AsyncGenerator[Sequence[tuple[Any, ...]], None]:
+    series, kind = known.series, kind_of(known.series)
+    names = fields_of(kind)
+    names = names if kind.position in names else (*names, kind.position)
     for segment in touching(known.segments, span):
         within = segment.span.intersection(span)
         if within is None or segment.verdict is not Verdict.STORED or segment.collection is None:
             continue
-        first, last = await key_range(store, segment.collection, series, within)
-        while first < last:
-            page = await store.bodies(segment.collection, first=first, last=last, limit=many)
-            if page.count:
-                yield page.array
-            if page.count < many:
+        left = await stored_positions(store, segment.collection, series, within)
+        while left:
+            page = await store.values(segment.collection, series, left, names, limit=many)
+            if page:
+                yield [one[:_FIELDS] for one in page] if len(names) > _FIELDS else page
+            if len(page) < many:
                 break
-            first = page.last + "\x00"
+            left = range(page[-1][names.index(kind.position)] + 1, left.stop)

@@ -13,7 +13,7 @@ from streamforge_utils.model.coverage import Segment, Verdict, clip, touching
 from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.store import DocumentStore
+from streamforge_utils.ports.store import Store
 
 _MOST = 1000
 """Records of a seam that are compared, at most: so many do not happen in two milliseconds."""
@@ -22,7 +22,7 @@ _replace = msgspec.structs.replace
 
 
 async def with_breaks(
-    store: DocumentStore, series: Series, segments: Sequence[Segment], known: Iterable[Segment], seams: Iterable[int]
+    store: Store, series: Series, segments: Sequence[Segment], known: Iterable[Segment], seams: Iterable[int]
 ) -> list[Segment]:
     """`segments`, in which two stored records that contradict each other are `ours`, with that as the cause.
 
@@ -50,7 +50,7 @@ def _ids(segment: Segment) -> range:
     return range(0) if first is None or last is None else range(first, last + 1)
 
 
-async def _around(store: DocumentStore, series: Series, segment: Segment, seam_ms: int) -> range:
+async def _around(store: Store, series: Series, segment: Segment, seam_ms: int) -> range:
     """The ids of a segment that are compared at a seam, and those right before and behind them."""
     ids, collection = _ids(segment), segment.collection or ""
     first, end = ids.start, ids.stop
@@ -62,7 +62,7 @@ async def _around(store: DocumentStore, series: Series, segment: Segment, seam_m
 
 
 async def _breaks(
-    store: DocumentStore, series: Series, around: range, own: Sequence[Segment], beside: Iterable[Segment]
+    store: Store, series: Series, around: range, own: Sequence[Segment], beside: Iterable[Segment]
 ) -> dict[int, str]:
     """Those of some records that do not follow each other, each with the reason; what is not stored is left out."""
     kind, found = kind_of(series), dict[int, bytes]()
@@ -89,9 +89,7 @@ def _places(around: range, own: Sequence[Segment], beside: Iterable[Segment]) ->
         yield from ((one.collection or "", range(id, id + 1)) for id in (around[0], around[-1]) if id not in every)
 
 
-async def _without(
-    store: DocumentStore, series: Series, segment: Segment, broken: Mapping[int, str]
-) -> Sequence[Segment]:
+async def _without(store: Store, series: Series, segment: Segment, broken: Mapping[int, str]) -> Sequence[Segment]:
     """A segment, of which the records in `broken` are `ours`."""
     ids = _ids(segment) if segment.verdict is Verdict.STORED else range(0)
     lacking = [id for id in sorted(broken) if id in ids]

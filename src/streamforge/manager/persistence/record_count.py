@@ -17,16 +17,16 @@ from streamforge_utils.model.index_ranges import common, outside
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.store import DocumentStore
+from streamforge_utils.ports.store import RecordStore, Store
 
-_KEYS_A_PAGE = 50_000
+_POSITIONS_A_PAGE = 50_000
 _READ_OVER = 2_000
 """Positions between two that are looked for that are read, too: they cost less than another question."""
 
 _replace = msgspec.structs.replace
 
 
-async def first_stored_from(store: DocumentStore, collection: str, series: Series, within: range, time_ms: int) -> int:
+async def first_stored_from(store: Store, collection: str, series: Series, within: range, time_ms: int) -> int:
     """A position of `within`: no stored record before it happened at `time_ms` or later, and none from it on earlier.
 
     Where times alone do not tell, the record right before it is stored, unless it is the first position of `within`.
@@ -47,14 +47,14 @@ async def first_stored_from(store: DocumentStore, collection: str, series: Serie
     return low
 
 
-async def stored_positions(store: DocumentStore, collection: str, series: Series, span: TimeRange) -> range:
+async def stored_positions(store: Store, collection: str, series: Series, span: TimeRange) -> range:
     """Between which positions the records of `span` lie that are stored in `collection`. Raises RetryableError."""
     every = range(10 ** kind_of(series).digits - 1)
     first = await first_stored_from(store, collection, series, every, span.start_ms)
     return range(first, await first_stored_from(store, collection, series, range(first, every.stop), span.end_ms))
 
 
-async def key_range(store: DocumentStore, collection: str, series: Series, span: TimeRange) -> tuple[str, str]:
+async def key_range(store: Store, collection: str, series: Series, span: TimeRange) -> tuple[str, str]:
     """The first key of the records of `span` in `collection`, and the first one behind them. Raises RetryableError."""
     return kind_of(series).key_range(series, await stored_positions(store, collection, series, span))
 
@@ -75,7 +75,7 @@ def beside(series: Series, kept: Iterable[Segment], collection: str, span: TimeR
     return kind.key_range(series, range(first, max(first, end)))
 
 
-async def time_of(store: DocumentStore, collection: str, series: Series, position: int) -> int | None:
+async def time_of(store: Store, collection: str, series: Series, position: int) -> int | None:
     """When the stored record happened; None: it is not stored. Raises RetryableError."""
     kind = kind_of(series)
     told = kind.rule(series).time_at(position)
@@ -87,7 +87,7 @@ async def time_of(store: DocumentStore, collection: str, series: Series, positio
 
 
 async def positions_of(
-    store: DocumentStore, series: Series, segment: Segment, within: TimeRange, phase_ms: int | None
+    store: Store, series: Series, segment: Segment, within: TimeRange, phase_ms: int | None
 ) -> Sequence[int] | None:
     """The positions that `within`, a part of a stored segment, must have; empty: it is proven that it has none.
 
@@ -122,48 +122,42 @@ async def positions_of(
     return range(start, start) if before and after else None
 
 
-async def holes_in(
-    store: DocumentStore, collection: str, series: Series, wanted: Sequence[int]
-) -> list[tuple[int, int]]:
-    """The first and the last position of each part of `wanted` of which `collection` has no key; ascending.
+async def holes_in(store: RecordStore, collection: str, series: Series, wanted: Sequence[int]) -> list[tuple[int, int]]:
+    """The first and the last position of each part of `wanted` at which `collection` has no record; ascending.
 
     Raises RetryableError.
     """
-    kind, holes = kind_of(series), list[tuple[int, int]]()
+    holes = list[tuple[int, int]]()
     if not wanted:
         return holes
-    at, (first, last) = 0, kind.key_range(series, range(wanted[0], wanted[-1] + 1))
-    async with aclosing(_key_pages(store, collection, first, last)) as pages:
-        async for keys, full in pages:
-            positions = kind.positions(series, keys)
-            until = len(wanted)
-            if full:
-                until = bisect_right(wanted, positions[-1], at) if positions else at
+    at, within = 0, range(wanted[0], wanted[-1] + 1)
+    async with aclosing(_pages(store, collection, series, within)) as pages:
+        async for positions, full in pages:
+            until = bisect_right(wanted, positions[-1], at) if full else len(wanted)
             holes += missing(wanted[at:until], positions)
             at = until
     return holes
 
 
-async def _key_pages(
-    store: DocumentStore, collection: str, first: str, last: str
-) -> AsyncGenerator[tuple[Sequence[str], bool]]:
-    """The keys with first <= key < last, a page at a time, and whether another one follows, which is read meanwhile."""
-    reading = asyncio.ensure_future(store.keys(collection, first=first, last=last, limit=_KEYS_A_PAGE))
+async def _pages(
+    store: RecordStore, collection: str, series: Series, within: range
+) -> AsyncGenerator[tuple[Sequence[int], bool]]:
+    """The stored positions of a range, a page at a time, and whether another one follows, which is read meanwhile."""
+    reading = asyncio.ensure_future(store.positions(collection, series, within, limit=_POSITIONS_A_PAGE))
     try:
-        while len(keys := await reading) == _KEYS_A_PAGE:
-            reading = asyncio.ensure_future(
-                store.keys(collection, first=keys[-1] + "\x00", last=last, limit=_KEYS_A_PAGE)
-            )
+        while len(positions := await reading) == _POSITIONS_A_PAGE:
+            left = range(positions[-1] + 1, within.stop)
+            reading = asyncio.ensure_future(store.positions(collection, series, left, limit=_POSITIONS_A_PAGE))
             await asyncio.sleep(0)  # it begins before the page is looked at, which takes the event loop
-            yield keys, True
-        yield keys, False
+            yield positions, True
+        yield positions, False
     finally:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
 
 
 async def survey(
-    store: DocumentStore,
+    store: Store,
     series: Series,
     span: TimeRange,
     wanted: Sequence[int] | None,
@@ -185,7 +179,7 @@ async def survey(
     return clip(rule.survey(inner, runs, phase_ms), span)
 
 
-async def counted(store: DocumentStore, known: SeriesCoverage, span: TimeRange, *, every_key: bool) -> list[Segment]:
+async def counted(store: Store, known: SeriesCoverage, span: TimeRange, *, every_key: bool) -> list[Segment]:
     """What `known` calls stored of `span`, each segment counted: what it lacks is `ours`.
 
     It was stored once, so that the exchange has it. every_key: False looks at the keys only where their number is not
@@ -213,7 +207,7 @@ async def counted(store: DocumentStore, known: SeriesCoverage, span: TimeRange, 
 
 
 async def with_causes(
-    store: DocumentStore, series: Series, segments: Iterable[Segment], causes: Sequence[Segment], phase_ms: int | None
+    store: Store, series: Series, segments: Iterable[Segment], causes: Sequence[Segment], phase_ms: int | None
 ) -> list[Segment]:
     """`segments` with the causes of others on what is stored of their time, cut there and counted. Raises
     RetryableError.
@@ -232,7 +226,7 @@ async def with_causes(
     return rule_of(series).counted(joined(found), phase_ms)
 
 
-async def _cut_at(store: DocumentStore, series: Series, segment: Segment, time_ms: int) -> list[Segment]:
+async def _cut_at(store: Store, series: Series, segment: Segment, time_ms: int) -> list[Segment]:
     if not segment.start_ms < time_ms < segment.end_ms:
         return [segment]
     before, after = _replace(segment, end_ms=time_ms, records=0), _replace(segment, start_ms=time_ms, records=0)
@@ -256,13 +250,13 @@ def gone(found: Iterable[Segment], known: Sequence[Segment]) -> list[Segment]:
     return lacking
 
 
-async def _number(store: DocumentStore, collection: str, series: Series, wanted: Sequence[int]) -> int:
+async def _number(store: Store, collection: str, series: Series, wanted: Sequence[int]) -> int:
     first, last = kind_of(series).key_range(series, range(wanted[0], wanted[-1] + 1))
     return await store.count(collection, first=first, last=last)
 
 
 async def _runs(
-    store: DocumentStore, series: Series, span: TimeRange, wanted: Sequence[int], places: Iterable[Segment]
+    store: Store, series: Series, span: TimeRange, wanted: Sequence[int], places: Iterable[Segment]
 ) -> list[Run]:
     """`wanted` in runs, each in the first of the places that has its records, or in none.
 
@@ -296,7 +290,7 @@ async def _runs(
 
 
 async def _ranks(
-    store: DocumentStore, series: Series, span: TimeRange, wanted: Sequence[int], places: Iterable[Segment]
+    store: Store, series: Series, span: TimeRange, wanted: Sequence[int], places: Iterable[Segment]
 ) -> list[dict[str, list[range]]]:
     """Which of `wanted` may lie where: the places in their order, by collection where none is behind another one."""
     ranks: list[dict[str, list[range]]] = []
@@ -314,9 +308,7 @@ async def _ranks(
     return ranks
 
 
-async def _indexes(
-    store: DocumentStore, series: Series, span: TimeRange, wanted: Sequence[int], place: Segment
-) -> range:
+async def _indexes(store: Store, series: Series, span: TimeRange, wanted: Sequence[int], place: Segment) -> range:
     """Those of `wanted`, which are the positions of `span`, of which `place` speaks.
 
     Where times alone do not tell, its ids do, or the times of what is stored there.
@@ -349,7 +341,7 @@ def _hulls(parts: Iterable[range]) -> list[range]:
     return hulls
 
 
-async def _there(store: DocumentStore, collection: str, series: Series, span: TimeRange) -> tuple[range, range]:
+async def _there(store: Store, collection: str, series: Series, span: TimeRange) -> tuple[range, range]:
     """Between which positions the records of `span` lie in `collection`, and from the first to the last that is stored.
 
     Where times alone do not tell.
@@ -361,7 +353,7 @@ async def _there(store: DocumentStore, collection: str, series: Series, span: Ti
     return within, range(kind.positions(series, keys)[0], within.stop) if keys else range(0)
 
 
-async def between_stored(store: DocumentStore, series: Series, span: TimeRange, places: Iterable[Segment]) -> range:
+async def between_stored(store: Store, series: Series, span: TimeRange, places: Iterable[Segment]) -> range:
     """From the first to the last position of `span` that is stored in a place."""
     ends: list[int] = []
     for collection in dict.fromkeys(place.collection for place in places if place.collection is not None):
@@ -370,7 +362,7 @@ async def between_stored(store: DocumentStore, series: Series, span: TimeRange, 
     return range(min(ends), max(ends)) if ends else range(0)
 
 
-async def with_times(store: DocumentStore, series: Series, run: Run) -> Run:
+async def with_times(store: Store, series: Series, run: Run) -> Run:
     """The run with the times of its first and last record, if they are stored."""
     if run.collection is None:
         return run

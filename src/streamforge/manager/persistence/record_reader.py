@@ -10,17 +10,19 @@ import msgspec
 
 from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
 from streamforge.manager.persistence.placed_records import day_of
-from streamforge.manager.persistence.record_count import key_range, positions_of
+from streamforge.manager.persistence.record_count import key_range, positions_of, stored_positions
+from streamforge.manager.persistence.record_rows import RecordRows
 from streamforge.manager.persistence.segment_records import diffs_in_segments
 from streamforge.manager.use_cases import Incomplete
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.daily_collections import Placement, days_of
+from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.json_documents import with_key
 from streamforge_utils.model.kinds.registry import kind_of, kind_of_document, rule_of, series_of_document, type_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.object_store import ObjectStore
-from streamforge_utils.ports.store import Document, DocumentStore
+from streamforge_utils.ports.store import Document, Store
 
 BATCH = 5000
 _SHOWN = 5
@@ -31,7 +33,7 @@ _FIRST_MS = 10**12
 class RecordReader:
     """The records of a collection, by key."""
 
-    def __init__(self, store: DocumentStore, coverage: CoverageStore, objects: ObjectStore | None = None) -> None:
+    def __init__(self, store: Store, coverage: CoverageStore, objects: ObjectStore | None = None) -> None:
         """objects: where diffs of order books are."""
         self._store = store
         self._objects = objects
@@ -63,6 +65,14 @@ class RecordReader:
         proven = [part async for part in self._proven(collection, span, series)]
         if whole:
             await self._compare(collection, proven, first)
+        if series is not None and (after is None or kind_of(series).position_of(after) is not None):
+            try:
+                async for rows in self._rows(collection, series, span, after, limit, proven):
+                    after, limit = rows[-1][0], limit - len(rows)
+                    yield rows
+                return
+            except PermanentError:  # a document that is no record, which is shown as it is
+                first = max("" if after is None else after + "\x00", only or "")
         left = limit
         while left > 0:
             beginning, end, prefix, found = first, None, only, series
@@ -96,6 +106,36 @@ class RecordReader:
             first = following_first
         if left > 0:
             _check(proven, [], first, None)
+
+    async def _rows(
+        self,
+        collection: str,
+        series: Series,
+        span: TimeRange | None,
+        after: str | None,
+        limit: int,
+        proven: Sequence[_Part],
+    ) -> AsyncIterator[RecordRows]:
+        """As `read`, of one series. Raises PermanentError too: of a document that is no record."""
+        kind = kind_of(series)
+        first = 0 if after is None else (kind.position_of(after) or 0) + 1
+        within = range(first, 10**kind.digits - 1)
+        if span is not None:
+            of_span = await stored_positions(self._store, collection, series, span)
+            within = range(max(first, of_span.start), of_span.stop)
+        while limit > 0:
+            size = min(limit, BATCH)
+            rows = RecordRows(series, await self._store.values(collection, series, within, kind.columns, limit=size))
+            positions = rows.positions()
+            full = len(rows) == size
+            _check_positions(proven, positions, first, positions[-1] + 1 if full else None)
+            if rows:
+                yield rows
+            if not full:
+                return
+            limit -= len(rows)
+            first = positions[-1] + 1
+            within = range(first, within.stop)
 
     async def named(self, name: str, series: Series | None, there: Sequence[str]) -> Sequence[str]:
         """The collections, of those that are there, of a base; a name alone where the records of a series are segments.
@@ -204,14 +244,27 @@ def _check(proven: Sequence[_Part], keys: Sequence[str], first: str, last: str |
         if not grid:
             continue
         low, high = (bisect_left(keys, part.key(time)) for time in (grid[0], grid[-1] + 1))
-        times = kind_of(part.series).positions(part.series, keys[low:high])
-        if len(times) == len(grid) and all(map(int.__eq__, times, grid)):
-            continue
-        missing = sorted(set(grid) - set(times))
-        if missing:
-            first_one, last_one, at = (part.shown(one) for one in (grid[0], grid[-1], missing[0]))
-            lacks = f"between {first_one} and {last_one} {len(missing):,} of {len(grid):,} lack"
-            raise _incomplete(part.series, f"{lacks}, the first at {at}", "the collection")
+        _require(part, grid, kind_of(part.series).positions(part.series, keys[low:high]))
+
+
+def _check_positions(proven: Sequence[_Part], positions: Sequence[int], first: int, stop: int | None) -> None:
+    """Raises Incomplete if `positions`, which are all from `first` to before `stop`, lack some that are proven."""
+    for part in proven:
+        start = bisect_left(part.grid, first)
+        grid = part.grid[start : len(part.grid) if stop is None else bisect_left(part.grid, stop)]
+        if grid:
+            low, high = bisect_left(positions, grid[0]), bisect_left(positions, grid[-1] + 1)
+            _require(part, grid, positions[low:high])
+
+
+def _require(part: _Part, grid: Sequence[int], there: Sequence[int]) -> None:
+    if len(there) == len(grid) and all(map(int.__eq__, there, grid)):
+        return
+    missing = sorted(set(grid) - set(there))
+    if missing:
+        first_one, last_one, at = (part.shown(one) for one in (grid[0], grid[-1], missing[0]))
+        lacks = f"between {first_one} and {last_one} {len(missing):,} of {len(grid):,} lack"
+        raise _incomplete(part.series, f"{lacks}, the first at {at}", "the collection")
 
 
 def _incomplete(series: Series, what: str, collection: str) -> Incomplete:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from streamforge_utils.adapters.embedded import sqlite
-from streamforge_utils.adapters.embedded.store import document_rows, state_rows
+from streamforge_utils.adapters.embedded.store import collection_rows, state_rows
 from streamforge_utils.adapters.embedded.store.collection_files import OPEN_LIMIT
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.errors import ConfigError, PermanentError
@@ -56,16 +56,16 @@ def file_of(directory: Path, collection: str) -> Path:
 
 async def test_an_older_format_is_migrated(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await written(directory)
-    for module in (document_rows, state_rows):
+    for module in (collection_rows, state_rows):
         holds, migrations = module.FORMAT
         monkeypatch.setattr(module, "FORMAT", sqlite.Format(holds, [*migrations, ["CREATE TABLE added (x)"]]))
     store = EmbeddedStore(directory)
     assert list(await store.keys("candles")) == ["k"]
     assert (await store.find("workflow", where={"s": ["1"]}))[0].id == "a"
     await store.close()
-    for file in ("documents/candles.1.db", "states.db"):
+    for file, version in (("documents/candles.1.db", 3), ("states.db", 2)):
         connection = sqlite3.connect(directory / file)
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (version,)
         assert connection.execute("SELECT count(*) FROM added").fetchone() == (0,)
         connection.close()
 
@@ -106,10 +106,10 @@ async def test_a_collection_whose_file_is_gone_or_whose_drop_was_cut_short_is_em
     assert list(await store.names()) == []
     await store.upsert("candles", documents("newer"))
     assert list(await store.keys("candles")) == ["newer"]
-    assert (await store.bodies("candles")).count == 1
+    assert await store.count("candles") == 1
     with closing(sqlite3.connect(file_of(directory, "candles"))) as connection, connection:
         connection.execute("UPDATE collection SET dropped = 1")
-    assert (await store.bodies("candles")).count == 0
+    assert await store.count("candles") == 0
     assert list(await store.names()) == []
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, localcontext
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -17,7 +16,6 @@ from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.bars import DIGITS
 from streamforge_utils.model.kinds.kind import RecordKind
-from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.model.timeranges import TimeRange
 
 _LAST_DIGITS = (8, 2, 0)
@@ -39,26 +37,27 @@ class BarSum(msgspec.Struct, frozen=True, array_like=True, gc=False):
     volume: Decimal
 
 
-def sums_of(kind: RecordKind, bodies: bytes, grid: Grid, within: TimeRange) -> list[BarSum]:
-    """The bars of stored documents, a JSON array in the order of their keys; those without a record are left out.
+def fields_of(kind: RecordKind) -> Sequence[str]:
+    """The stored fields that `sums_of` takes of each record. Raises PermanentError if no bars can be made of them."""
+    if kind.bar_fields is None:
+        raise PermanentError(f"no bars can be made of {kind.name}")
+    return (kind.time, *kind.bar_fields)
 
-    grid: of the bars. within: some whole bars of it; a record with a time beyond them counts for the nearest one.
-    Raises PermanentError for what is no record of the kind.
+
+def sums_of(records: Sequence[tuple[Any, ...]], grid: Grid, within: TimeRange) -> list[BarSum]:
+    """The bars of stored records; those without a record are left out.
+
+    records: the values of `fields_of` of each, in the order of their positions. grid: of the bars. within: some whole
+    bars of it; a record with a time beyond them counts for the nearest one.
     """
-    decode, one_price = _decoder(kind)
-    try:
-        records = decode(bodies)
-    except DECODE_ERRORS as error:
-        raise PermanentError(f"a stored document is no record of {kind.name}: {error}") from error
     if not records:
         return []
-    times = [one.time for one in records]
+    times = [one[0] for one in records]
     if sorted(times) != times:
-        records.sort(key=lambda one: grid.floor(one.time))  # those of a bar stay in the order of keys
-        times = [grid.floor(one.time) for one in records]
-    highs = [one.open for one in records] if one_price else [one.high for one in records]
-    lows = highs if one_price else [one.low for one in records]
-    amounts, digits = _addable([one.volume for one in records])
+        records = sorted(records, key=lambda one: grid.floor(one[0]))  # those of a bar stay in their order
+        times = [grid.floor(one[0]) for one in records]
+    _, opens, highs, lows, closes, volumes = zip(*records, strict=True)
+    amounts, digits = _addable(volumes)
     found, first = list[BarSum](), 0
     begin_ms = max(within.start_ms, grid.floor(min(times[0], within.end_ms - 1)))
     with localcontext(prec=DIGITS):
@@ -72,10 +71,10 @@ def sums_of(kind: RecordKind, bodies: bytes, grid: Grid, within: TimeRange) -> l
                     BarSum(
                         open_ms,
                         end - first,
-                        records[first].open,
+                        opens[first],
                         max(highs[first:end]),
                         min(lows[first:end]),
-                        records[end - 1].open if one_price else records[end - 1].close,
+                        closes[end - 1],
                         _as_decimal(sum(amounts[first:end]), digits),
                     )
                 )
@@ -106,7 +105,7 @@ def merged(sums: Iterable[BarSum], grid: Grid) -> list[BarSum]:
     return found
 
 
-def _addable(amounts: list[float]) -> tuple[Sequence[float | Decimal], int]:
+def _addable(amounts: Sequence[float]) -> tuple[Sequence[float | Decimal], int]:
     """Numbers that are added without an error, and how many digits more they have before the point than the amounts,
     none of which is negative.
 
@@ -116,25 +115,10 @@ def _addable(amounts: list[float]) -> tuple[Sequence[float | Decimal], int]:
     for digits in _LAST_DIGITS:
         unit = 10.0**digits
         whole = [amount * unit + _TO_WHOLE - _TO_WHOLE for amount in amounts]
-        if sum(whole) < _EXACT and [one / unit for one in whole] == amounts:
+        if sum(whole) < _EXACT and [one / unit for one in whole] == [*amounts]:
             return whole, digits
     return [Decimal(repr(amount)) for amount in amounts], 0
 
 
 def _as_decimal(number: float | Decimal, digits: int) -> Decimal:
     return number if isinstance(number, Decimal) else Decimal(int(number)).scaleb(-digits)
-
-
-@lru_cache(maxsize=64)
-def _decoder(kind: RecordKind) -> tuple[Any, bool]:
-    """Reads of stored documents only what counts, under the names of a bar, as the doubles that it is. And
-    whether a record has one price alone, which is read as `open`."""
-    fields = kind.bar_fields
-    if fields is None:
-        raise PermanentError(f"no bars can be made of {kind.name}")
-    one_price = len({*fields[:4]}) == 1
-    prices = ("open",) if one_price else ("open", "high", "low", "close")
-    types: dict[str, type] = {"time": int, **dict.fromkeys(prices, float), "volume": float}
-    stored_as = {"time": kind.time, **dict(zip(prices, fields, strict=False)), "volume": fields[4]}
-    read = msgspec.defstruct(f"{kind.name}_bar", list(types.items()), rename=stored_as, gc=False)
-    return msgspec.json.Decoder(list[read]).decode, one_price  # type: ignore[valid-type]

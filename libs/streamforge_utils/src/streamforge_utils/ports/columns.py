@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import overload
+from typing import Any, overload
 
+from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.ports.bus import Message, Received
 from streamforge_utils.ports.store import Document
 
@@ -105,14 +106,14 @@ class DocumentColumns(Sequence[Document]):
     encoded: the bodies were just encoded, from records that fit into messages: a store may take them without a look.
     """
 
-    __slots__ = ("bodies", "encoded", "keys", "versions")
+    __slots__ = ("_bodies", "encoded", "keys", "versions")
 
     def __init__(
         self, keys: Sequence[str], versions: Sequence[int], bodies: Sequence[bytes], *, encoded: bool = False
     ) -> None:
         self.keys = keys
         self.versions = versions
-        self.bodies = bodies
+        self._bodies: Sequence[bytes] | None = bodies
         self.encoded = encoded
 
     @classmethod
@@ -120,10 +121,24 @@ class DocumentColumns(Sequence[Document]):
         """`documents` themselves if they are columns, or their columns."""
         if isinstance(documents, DocumentColumns):
             return documents
-        return cls([d.key for d in documents], [d.version for d in documents], [d.body for d in documents])
+        return DocumentColumns([d.key for d in documents], [d.version for d in documents], [d.body for d in documents])
+
+    @property
+    def bodies(self) -> Sequence[bytes]:
+        return self._bodies or ()
+
+    def only(self, places: Sequence[int]) -> DocumentColumns:
+        """Those at these places."""
+        keys, versions, bodies = self.keys, self.versions, self.bodies
+        return DocumentColumns(
+            [keys[at] for at in places],
+            [versions[at] for at in places],
+            [bodies[at] for at in places],
+            encoded=self.encoded,
+        )
 
     def __len__(self) -> int:
-        return len(self.bodies)
+        return len(self.keys)
 
     @overload
     def __getitem__(self, at: int) -> Document: ...
@@ -136,6 +151,36 @@ class DocumentColumns(Sequence[Document]):
 
     def __iter__(self) -> Iterator[Document]:
         return map(Document, self.keys, self.versions, self.bodies)
+
+
+class RecordColumns(DocumentColumns):
+    """Records of a kind that are documents, too: what `RecordKind.records` gave. Bodies are encoded when asked for."""
+
+    __slots__ = ("kind", "records")
+
+    def __init__(self, kind: RecordKind, records: Sequence[Any]) -> None:
+        super().__init__([one.key for one in records], [one.version for one in records], (), encoded=True)
+        self.kind = kind
+        self.records = records
+        self._bodies = None
+
+    @property
+    def bodies(self) -> Sequence[bytes]:
+        if self._bodies is None:
+            self._bodies = self.kind.bodies(self.records)
+        return self._bodies
+
+    def only(self, places: Sequence[int]) -> RecordColumns:
+        return RecordColumns(self.kind, [self.records[at] for at in places])
+
+    @overload
+    def __getitem__(self, at: int) -> Document: ...
+    @overload
+    def __getitem__(self, at: slice) -> RecordColumns: ...
+    def __getitem__(self, at: int | slice) -> Document | RecordColumns:
+        if isinstance(at, slice):
+            return RecordColumns(self.kind, self.records[at])
+        return super().__getitem__(at)
 
 
 def columns_of(messages: Sequence[Received]) -> ReceivedColumns:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from enum import StrEnum
-from typing import Protocol, TypedDict, Unpack
+from typing import Any, Protocol, TypedDict, Unpack
 
 import msgspec
+
+from streamforge_utils.model.series import Series
 
 
 class Document(msgspec.Struct, frozen=True, gc=False):
@@ -19,20 +21,6 @@ class Document(msgspec.Struct, frozen=True, gc=False):
     key: str
     version: int
     body: bytes
-
-
-class Bodies(msgspec.Struct, frozen=True):
-    """The bodies of documents, one after the other. array: all of them as one JSON array. last: the last one's key."""
-
-    array: bytes
-    count: int
-    last: str
-
-    @classmethod
-    def of(cls, documents: Sequence[Document]) -> Bodies:
-        """Those of some documents."""
-        array = b"[" + b",".join([one.body for one in documents]) + b"]"
-        return cls(array, len(documents), documents[-1].key if documents else "")
 
 
 class Outcome(StrEnum):
@@ -85,9 +73,6 @@ class DocumentStore(Protocol):
         A collection that does not exist is empty. Raises RetryableError.
         """
 
-    async def bodies(self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000) -> Bodies:
-        """The bodies of what `read` would give, which costs a store with all of them at hand much less."""
-
     async def keys(
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000
     ) -> Sequence[str]:
@@ -101,6 +86,25 @@ class DocumentStore(Protocol):
 
     async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
         """How many documents have first <= key < last. Raises RetryableError."""
+
+
+class RecordStore(Protocol):
+    """Records of a series: documents whose key says the position (a time or an id), and whose fields a kind knows."""
+
+    async def positions(self, collection: str, series: Series, within: range, *, limit: int) -> Sequence[int]:
+        """The positions in `within` at which there are records of the series, ascending, at most `limit`.
+
+        Raises RetryableError.
+        """
+
+    async def values(
+        self, collection: str, series: Series, within: range, names: Sequence[str], *, limit: int
+    ) -> Sequence[tuple[Any, ...]]:
+        """The fields of these names (of the kind's `stored`) of the records at positions in `within`, at most `limit`.
+
+        Ascending by position, a tuple a record, nested values as lists.
+        Raises RetryableError, or PermanentError for a document that is no record of the kind.
+        """
 
 
 class Collections(Protocol):
@@ -241,8 +245,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     whole: bool = True
 
 
-class Store(DocumentStore, Collections, StateStore, EdgeStore, Protocol):
-    """All four, as an adapter offers them."""
+class Store(DocumentStore, RecordStore, Collections, StateStore, EdgeStore, Protocol):
+    """All of them, as an adapter offers them."""
 
     async def connect(self) -> None:
         """Return once the store answers; every call does so by itself too. Raises ConfigError or RetryableError."""

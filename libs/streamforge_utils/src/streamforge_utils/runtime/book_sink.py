@@ -17,8 +17,8 @@ from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.columns import columns_of
 from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.conversion import PASSED_OVER, Converted, convert
-from streamforge_utils.runtime.sinks import SinkParameters, ThreadConverter, store_input
+from streamforge_utils.runtime.conversion import NOTHING, PASSED_OVER, Converted, convert, joined
+from streamforge_utils.runtime.sinks import SinkParameters, store_input
 from streamforge_utils.runtime.stored_segments import StoredSegments
 
 PART_RECORDS = 500
@@ -60,8 +60,8 @@ async def store_books(ctx: Context[BookSinkParameters]) -> None:
     all stored in the collection. Raises as `store_input`.
     """
     store_diffs = ctx.replay or ctx.parameters.store_diffs
-    converter = ThreadConverter(partial(convert_books, store_diffs=store_diffs))
-    await store_input(ctx, converter, None if ctx.replay else SegmentKeeper(ctx))
+    converting = partial(convert_books, store_diffs=store_diffs)
+    await store_input(ctx, converting, None if ctx.replay else SegmentKeeper(ctx))
 
 
 def convert_books(records: Sequence[Received], *, store_diffs: bool) -> Converted:
@@ -70,17 +70,17 @@ def convert_books(records: Sequence[Received], *, store_diffs: bool) -> Converte
     store_diffs: False passes over diffs, but for those that can be none, which are refused.
     """
     columns = columns_of(records)
-    converted, first = Converted([], [], [], []), 0
+    parts, first = list[tuple[int, Converted]](), 0
     for name, run in groupby(kind_name_of(key or b"") for key in columns.keys):
         count = len([*run])
         chosen = slice(first, first + count)
         part = convert(kind_named(name), columns.keys[chosen], columns.values[chosen])
         if name == DIFF and not store_diffs:
             passed = [(at, PASSED_OVER) for at in part.good(count)]
-            part = Converted([], [], [], sorted(part.refused + passed))
-        converted.add(part, first)
+            part = Converted(NOTHING.documents, sorted(part.refused + passed))
+        parts.append((first, part))
         first += count
-    return converted
+    return parts[0][1] if len(parts) == 1 else joined(parts)
 
 
 class SegmentKeeper:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from streamforge_utils.model.daily_collections import DAY_MS, Placement
 from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.kinds.registry import kind_of_document
-from streamforge_utils.ports.columns import DocumentColumns
+from streamforge_utils.ports.columns import DocumentColumns, RecordColumns
 
 
 class DayDivision:
@@ -30,6 +30,8 @@ class DayDivision:
         """
         if not self._placement.daily:
             return [(self._placement.collection, range(len(documents)))]
+        if isinstance(documents, RecordColumns) and not documents.kind.is_ledger:
+            return self._by_day(documents)
         days, ledger = dict[int, list[int]](), list[int]()
         for at, (key, body) in enumerate(zip(documents.keys, documents.bodies, strict=True)):
             prefix = key.rpartition("_")[0]
@@ -38,6 +40,12 @@ class DayDivision:
             places.append(at)
         parts = [(self._placement.at(day * DAY_MS), places) for day, places in sorted(days.items())]
         return [*parts, (self._placement.ledger, ledger)] if ledger else parts
+
+    def _by_day(self, records: RecordColumns) -> Sequence[tuple[str, Sequence[int]]]:
+        days: dict[int, list[int]] = {}
+        for at, record in enumerate(records.records):
+            days.setdefault(getattr(record, records.kind.time) // DAY_MS, []).append(at)
+        return [(self._placement.at(day * DAY_MS), places) for day, places in sorted(days.items())]
 
     def _kind_of(self, key: str, body: bytes) -> RecordKind:
         usual = self._kind()

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.json_documents import JsonDocuments, is_marker
 from streamforge_utils.ports.bus import Received
+from streamforge_utils.ports.columns import DocumentColumns
+from streamforge_utils.ports.store import Document
 from streamforge_utils.runtime.conversion import PASSED_OVER, Converted
 
 
@@ -15,17 +17,13 @@ def convert_json(documents: JsonDocuments, received: Sequence[Received], *, repl
 
     replay: they are dead letters. When they were sent first is not known any more, so that none replaces what is there.
     """
-    converted = Converted([], [], [], [])
+    found, refused = list[Document](), list[tuple[int, str]]()
     for at, message in enumerate(received):
         if is_marker(message.key, message.value):
-            converted.refused.append((at, PASSED_OVER))
+            refused.append((at, PASSED_OVER))
             continue
         try:
-            key, version, body = documents.document(message.value, 0 if replay else max(0, message.timestamp_ms))
+            found.append(Document(*documents.document(message.value, 0 if replay else max(0, message.timestamp_ms))))
         except PermanentError as error:
-            converted.refused.append((at, str(error)))
-        else:
-            converted.keys.append(key)
-            converted.versions.append(version)
-            converted.bodies.append(body)
-    return converted
+            refused.append((at, str(error)))
+    return Converted(DocumentColumns.of(found), refused)

@@ -31,8 +31,10 @@ from streamforge_utils.adapters.arango.arango_errors import NO_COLLECTION, Refus
 from streamforge_utils.adapters.arango.arango_transport import path_of
 from streamforge_utils.adapters.arango.document_bodies import Batch, side_by_side, text_of, waves
 from streamforge_utils.model.kinds.registry import kind_of_document
+from streamforge_utils.model.series import Series
 from streamforge_utils.ports.columns import DocumentColumns
-from streamforge_utils.ports.store import Answer, Bodies, Document, Outcome, count_outcomes
+from streamforge_utils.ports.records import positions_of_keys, values_of_documents
+from streamforge_utils.ports.store import Answer, Document, Outcome, count_outcomes
 
 _STORED = Answer(Outcome.STORED)
 _UNCHANGED = Answer(Outcome.UNCHANGED)
@@ -118,8 +120,13 @@ class Documents(Database):
         rows = await queries.everything(self._transport, query, _decode_rows, f"read the collection {collection}")
         return [Document(key, _version(version), bytes(body)) for key, version, body in rows]
 
-    async def bodies(self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000) -> Bodies:
-        return Bodies.of(await self.read(collection, first=first, last=last, limit=limit))
+    async def values(
+        self, collection: str, series: Series, within: range, names: Sequence[str], *, limit: int
+    ) -> Sequence[tuple[Any, ...]]:
+        return await values_of_documents(self, collection, series, within, names, limit)
+
+    async def positions(self, collection: str, series: Series, within: range, *, limit: int) -> Sequence[int]:
+        return await positions_of_keys(self, collection, series, within, limit)
 
     async def keys(
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from streamforge_utils.model.errors import ConfigError
 
-FORMAT = 1
-"""Version of the folder's layout; the files in it carry their own."""
+FORMAT = 2
+"""Version of the folder's layout; the files in it carry their own. 2: records lie in tables of their fields."""
 
 _FORMAT_FILE, _LOCK_FILE, _SERVER_FILE = "format.json", "manager.lock", "server.json"
 
@@ -63,6 +63,7 @@ class DataDirectory:
                     + (f" and serves {where}: use it with --server {where}" if where else "")
                     + ", or choose another folder with --data"
                 ) from error
+            self._note_format()  # before anything in it changes, so that an older version refuses all of it
             (self.path / _SERVER_FILE).unlink(missing_ok=True)
             if not drives:
                 with suppress(OSError):  # on a full disk, which it may be about to empty; it is taken to drive then
@@ -132,14 +133,22 @@ class DataDirectory:
             return {}
         return noted if isinstance(noted, dict) else {}
 
+    def _note_format(self) -> None:
+        """Say that the folder is of this version's format."""
+        file, text = self.path / _FORMAT_FILE, json.dumps({"format": FORMAT})
+        with suppress(FileNotFoundError):
+            if file.read_text("utf-8") == text:
+                return
+        draft = file.with_suffix(f".{os.getpid()}.tmp")
+        draft.write_text(text, "utf-8")
+        draft.replace(file)
+
     def _check_format(self) -> None:
         file = self.path / _FORMAT_FILE
         try:
             found = json.loads(file.read_text("utf-8"))["format"]
         except FileNotFoundError:
-            draft = file.with_suffix(f".{os.getpid()}.tmp")
-            draft.write_text(json.dumps({"format": FORMAT}), "utf-8")
-            draft.replace(file)
+            self._note_format()
             return
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, starmap
 from operator import itemgetter
 from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
@@ -31,10 +31,6 @@ from streamforge_utils.model.spelling import closest
 
 KEY_SAFE = "-.@()+,=;$!*'"
 """What a store's key may hold besides letters, digits and `_`; anything else is percent-encoded."""
-
-Columns = tuple[list[str], list[int], list[bytes]]
-"""Documents: their keys, versions and bodies."""
-
 
 Number = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
 """A price or a quantity in a store: not negative, and finite. In a message it is the exchange's decimal text."""
@@ -219,15 +215,16 @@ class RecordKind(ABC):
         """Why a record that was decoded (a `stored`) can still never be stored; None if it can."""
         return None
 
-    def documents(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Columns | None:
-        """What `document` gives for each of many records, in columns: much faster. The bodies are JSON objects.
+    def records(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> list[Any] | None:
+        """Many messages as records: the fields of `stored`, with a `key` and a `version`.
 
-        None if one may have to be refused: the caller then converts one by one.
+        None if one may have to be refused, or if the kind is a plugin's that makes its documents by itself: the caller
+        then converts one by one.
         """
         alone = self.stored.__struct_defaults__ or self.stored.__struct_config__.array_like
         if alone or type(self).document is not RecordKind.document:
             return None  # of a plugin: defaults would be left out, and what it does itself is not known here
-        decode, encode = _at_once(self.stored)
+        decode, _ = _at_once(self.stored)
         try:
             records = [decode(value) for value in values]
             given = b"\n".join(keys)  # type: ignore[arg-type]  # without a key it is a TypeError
@@ -236,10 +233,27 @@ class RecordKind(ABC):
             return None
         if expected is None or [r.key for r in records] != expected or given != "\n".join(expected).encode():
             return None
-        versions = [r.version for r in records]
+        return records
+
+    def bodies(self, records: Sequence[Any]) -> list[bytes]:
+        """The stored documents of what `records` gave: JSON objects, as `document` makes them."""
+        encode = _at_once(self.stored)[1]
+        identities = [(record.key, record.version) for record in records]
         for record in records:
             record.key, record.version = "", 0  # left out: these are their defaults
-        return expected, versions, [*map(encode, records)]
+        try:
+            return [*map(encode, records)]
+        finally:
+            for record, (key, version) in zip(records, identities, strict=True):
+                record.key, record.version = key, version
+
+    def record_in(self, key: str, version: int, body: bytes) -> Any | None:
+        """The record that a stored document holds, as `records` gives them; None: it is none of this kind."""
+        if not self.holds(body):
+            return None
+        record = _at_once(self.stored)[0](body)
+        record.key, record.version = key, version
+        return record
 
     def keys_of(self, records: Sequence[Any]) -> list[str] | None:
         """The keys of one or more decoded records; None if one may have to be refused.
@@ -286,6 +300,10 @@ class RecordKind(ABC):
             return bytes(encode(decode.exactly(body)))
         except DECODE_ERRORS:
             return body
+
+    def lines(self, rows: Sequence[Sequence[Any]]) -> bytes:
+        """Records as the export writes them: JSON lines. rows: of each the values of `columns`."""
+        return bytes(_encoder.encode_lines(list(starmap(_by_position(self.stored), rows))))
 
     def break_between(self, before: bytes, after: bytes) -> str:
         """Why two records with consecutive positions, as they travel or are stored, do not follow each other.
@@ -337,6 +355,15 @@ def _codecs(stored: type[msgspec.Struct]) -> tuple[_Decoders, Any]:
         stored=msgspec.json.Decoder(stored, strict=False).decode,
         exactly=msgspec.json.Decoder(exactly).decode,
     ), msgspec.json.Encoder().encode
+
+
+_encoder = msgspec.json.Encoder()
+
+
+@lru_cache(maxsize=64)
+def _by_position(stored: type[msgspec.Struct]) -> Any:
+    """Makes what is written as a `stored` is from the values of its fields, which are not looked at."""
+    return msgspec.defstruct(stored.__name__, [(name, Any) for name in stored.__struct_fields__], gc=False)
 
 
 @lru_cache(maxsize=64)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from streamforge_utils.adapters.embedded import sqlite
-from streamforge_utils.adapters.embedded.store import document_rows
+from streamforge_utils.adapters.embedded.store import collection_rows
 from streamforge_utils.adapters.embedded.wal_copier import WRITER_BYTES, FailedCopies, WalCopier
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.model.names import fit
@@ -43,7 +43,7 @@ class Catalogue:
         self._path = directory / "collections.db"
         self._catalogue = sqlite.LazyConnection(self._path, FORMAT)
         self._open: OrderedDict[str, tuple[sqlite3.Connection, Path]] = OrderedDict()
-        self._copier = WalCopier(document_rows.PAGE_SIZE, failed)
+        self._copier = WalCopier(collection_rows.PAGE_SIZE, failed)
 
     def names(self) -> list[str]:
         """The names of all collections, sorted."""
@@ -68,9 +68,10 @@ class Catalogue:
         """Do `work` on one snapshot of the collection; None if there is none."""
         return self._do(collection, partial(_work_if_kept, work), sqlite.snapshot, create=False)
 
-    def ask(self, collection: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """As `read`, where `work` is one statement, which is a snapshot by itself, and raises Dropped."""
-        return self._do(collection, work, _alone, create=False)
+    def look(self, collection: str, work: Callable[[sqlite3.Connection], T | None], nothing: T) -> T | None:
+        """As `read`, of what may find None by itself; `nothing` if there is no such collection."""
+        found = self.read(collection, lambda connection: (work(connection),))
+        return nothing if found is None else found[0]
 
     def check(self, collection: str, within_s: float) -> bool:
         """As `sqlite.check`; a collection that is not there is whole."""
@@ -80,6 +81,15 @@ class Catalogue:
         connection, path = found
         with self._reopened_after_failure(collection), sqlite.translated(path, "read"):
             return sqlite.check(connection, path, within_s)
+
+    def compact(self, collection: str) -> None:
+        """Give back the room of what was removed from the collection's file; none such is no error."""
+        found = self._find(collection, create=False)
+        if found is None:
+            return
+        connection, path = found
+        with self._reopened_after_failure(collection), sqlite.translated(path, "compact"):
+            connection.execute("VACUUM")
 
     def drop(self, collection: str) -> None:
         """Remove the collection; none such is no error."""
@@ -121,7 +131,7 @@ class Catalogue:
                 return None
             connection, path = found
             with (
-                suppress(document_rows.Dropped),
+                suppress(collection_rows.Dropped),
                 self._reopened_after_failure(collection),
                 transaction(connection, path),
             ):
@@ -167,12 +177,12 @@ class Catalogue:
     def _open_file(self, path: Path, *, create: bool) -> sqlite3.Connection:
         connection = sqlite.connect(
             path,
-            document_rows.FORMAT,
+            collection_rows.FORMAT,
             synchronous="NORMAL",
             create=create,
-            page_size=document_rows.PAGE_SIZE,
+            page_size=collection_rows.PAGE_SIZE,
         )
-        connection.execute(f"PRAGMA wal_autocheckpoint = {WRITER_BYTES // document_rows.PAGE_SIZE}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {WRITER_BYTES // collection_rows.PAGE_SIZE}")
         if not path.exists():
             # Dropped between the opening of the file and of its log: the log opened here is one of our own making,
             # without the mark. The file goes first, so where it is still there the log was the right one.
@@ -232,9 +242,5 @@ class Catalogue:
 
 
 def _work_if_kept(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
-    document_rows.require_kept(connection)
+    collection_rows.require_kept(connection)
     return work(connection)
-
-
-def _alone(_connection: sqlite3.Connection, path: Path) -> AbstractContextManager[None]:
-    return sqlite.translated(path, "read")

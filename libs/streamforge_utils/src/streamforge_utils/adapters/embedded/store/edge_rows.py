@@ -18,7 +18,7 @@ from typing import Final, Literal
 import msgspec
 
 from streamforge_utils.adapters.embedded import sqlite
-from streamforge_utils.adapters.embedded.store.document_rows import lookups
+from streamforge_utils.adapters.embedded.store.record_tables import lookups
 from streamforge_utils.model.documents import are_edges, check_edge, check_name, is_document
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.store import Edge

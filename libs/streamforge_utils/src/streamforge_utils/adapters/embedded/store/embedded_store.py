@@ -13,21 +13,26 @@ import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 from streamforge_utils.adapters.call_thread import Lane
 from streamforge_utils.adapters.embedded import sqlite
-from streamforge_utils.adapters.embedded.store import document_rows
+from streamforge_utils.adapters.embedded.store import collection_rows
 from streamforge_utils.adapters.embedded.store.collection_files import Catalogue
 from streamforge_utils.adapters.embedded.store.edge_rows import Edges
 from streamforge_utils.adapters.embedded.store.state_rows import States, Wanted
 from streamforge_utils.adapters.embedded.wal_copier import FailedCopies
 from streamforge_utils.model.documents import check_name
-from streamforge_utils.ports.columns import DocumentColumns
+from streamforge_utils.model.series import Series
+from streamforge_utils.ports.columns import DocumentColumns, RecordColumns
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
-from streamforge_utils.ports.store import Answer, Bodies, Document, Edge, Labels, Selected, State, Usage, count_outcomes
+from streamforge_utils.ports.records import positions_of_keys, values_of_documents
+from streamforge_utils.ports.store import Answer, Document, Edge, Labels, Selected, State, Usage, count_outcomes
 
 T = TypeVar("T")
+
+RECORD_BYTES = 100
+"""Of one record in a table, about."""
 
 
 class EmbeddedStore:
@@ -63,8 +68,8 @@ class EmbeddedStore:
             return []
         began = time.perf_counter()
         columns = DocumentColumns.of(documents)
-        store = partial(document_rows.upsert, documents=columns)
-        answers = await self._writing.run(self._written.write, collection, store, size=sum(map(len, columns.bodies)))
+        store = partial(collection_rows.upsert, documents=columns)
+        answers = await self._writing.run(self._written.write, collection, store, size=_size_of(columns))
         assert answers is not None  # noqa: S101 - it was to be created
         self._observer.count("store_write_seconds", time.perf_counter() - began)
         for outcome, number in count_outcomes(answers).items():
@@ -74,26 +79,46 @@ class EmbeddedStore:
     async def read(
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000
     ) -> Sequence[Document]:
-        return await self._ask(collection, lambda held: document_rows.read(held, first, last, limit)) or []
+        return await self._ask(collection, lambda held: collection_rows.read(held, first, last, limit)) or []
 
-    async def bodies(self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000) -> Bodies:
-        check_name(collection)
-        read = partial(document_rows.bodies, first=first, last=last, limit=limit)
-        return await self._reading.run(self._read.ask, collection, read) or Bodies.of(())
+    async def values(
+        self, collection: str, series: Series, within: range, names: Sequence[str], *, limit: int
+    ) -> Sequence[tuple[Any, ...]]:
+        look = partial(collection_rows.values, series=series, within=within, names=names, limit=limit)
+        found = await self._typed(collection, look)
+        return await values_of_documents(self, collection, series, within, names, limit) if found is None else found
+
+    async def positions(self, collection: str, series: Series, within: range, *, limit: int) -> Sequence[int]:
+        look = partial(collection_rows.positions, series=series, within=within, limit=limit)
+        found = await self._typed(collection, look)
+        return await positions_of_keys(self, collection, series, within, limit) if found is None else found
+
+    async def move(self, collection: str) -> bool:
+        """Move some records of a collection of an older version into tables; whether there may be more.
+
+        With the last ones the file is made smaller. Raises RetryableError; what was moved before stays so.
+        """
+        if not await self._ask(collection, collection_rows.moves):
+            return False
+        move = partial(collection_rows.move, most=collection_rows.MOVED_AT_ONCE)
+        if await self._writing.run(self._written.write, collection, move, create=False):
+            return True
+        await self._writing.run(self._written.compact, collection)
+        return False
 
     async def keys(
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000
     ) -> Sequence[str]:
-        return await self._ask(collection, lambda held: document_rows.keys(held, first, last, limit)) or []
+        return await self._ask(collection, lambda held: collection_rows.keys(held, first, last, limit)) or []
 
     async def present(self, collection: str, keys: Sequence[str]) -> Set[str]:
-        return await self._ask(collection, lambda held: document_rows.present(held, keys)) or frozenset()
+        return await self._ask(collection, lambda held: collection_rows.present(held, keys)) or frozenset()
 
     async def fetch(self, collection: str, keys: Sequence[str]) -> Sequence[Document]:
-        return await self._ask(collection, lambda held: document_rows.fetch(held, keys)) or []
+        return await self._ask(collection, lambda held: collection_rows.fetch(held, keys)) or []
 
     async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
-        return await self._ask(collection, lambda held: document_rows.count(held, first, last)) or 0
+        return await self._ask(collection, lambda held: collection_rows.count(held, first, last)) or 0
 
     async def names(self) -> Sequence[str]:
         return await self._reading.run(self._read.names)
@@ -109,12 +134,12 @@ class EmbeddedStore:
 
     async def delete(self, collection: str, *, first: str, last: str) -> int:
         check_name(collection)
-        remove = partial(document_rows.delete, first=first, last=last)
+        remove = partial(collection_rows.delete, first=first, last=last)
         return await self._writing.run(self._written.write, collection, remove, create=False) or 0
 
     async def delete_keys(self, collection: str, keys: Sequence[str]) -> None:
         check_name(collection)
-        remove = partial(document_rows.delete_keys, keys=keys)
+        remove = partial(collection_rows.delete_keys, keys=keys)
         await self._writing.run(self._written.write, collection, remove, create=False)
 
     async def flush(self, collection: str) -> None:
@@ -173,10 +198,22 @@ class EmbeddedStore:
             self._linking.close(self._linked.close),
         )
 
+    async def _typed(
+        self, collection: str, look: Callable[[sqlite3.Connection], Sequence[T] | None]
+    ) -> Sequence[T] | None:
+        """What `look` finds in one snapshot of the collection; empty if there is none."""
+        check_name(collection)
+        return await self._reading.run(self._read.look, collection, look, ())
+
     async def _ask(self, collection: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """What `work` finds in one snapshot of the collection; None if there is none."""
         check_name(collection)
         return await self._reading.run(self._read.read, collection, work)
+
+
+def _size_of(columns: DocumentColumns) -> int:
+    """Bytes that documents take, about."""
+    return RECORD_BYTES * len(columns) if isinstance(columns, RecordColumns) else sum(map(len, columns.bodies))
 
 
 def _size(directory: Path) -> int:

@@ -1,4 +1,4 @@
-"""The debug image: its programs, and its pod as docs/debugging.md starts it, in a namespace that is *restricted*."""
+"""The debug image: its programs, and its pod as docs/how-to/debugging.md starts it, in a *restricted* namespace."""
 
 from __future__ import annotations
 

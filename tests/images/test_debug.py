@@ -17,7 +17,7 @@ from tests.images import programs
 from tests.images.house import House
 from tests.places import ROOT
 
-PAGE = ROOT / "docs" / "debugging.md"
+PAGE = ROOT / "docs" / "how-to" / "debugging.md"
 LOOK = """set -e
 id -u
 kubectl get pods -o name

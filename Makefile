@@ -77,7 +77,7 @@ test-double: $(STAMP) ## run the end-to-end, fault and kill tests with the doubl
 	@env -u ARANGO_URL $(PY) -m pytest tests/arango -m "not bench and not long" -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
 
 test-arango: $(STAMP) ## run the store's contract, the lease, the commands and the end-to-end tests on the ArangoDB that ARANGO_URL names
-	@test -n "$$ARANGO_URL" || { echo "ARANGO_URL is not set: docs/arangodb.md tells how to start a server" >&2; exit 2; }
+	@test -n "$$ARANGO_URL" || { echo "ARANGO_URL is not set: docs/how-to/arangodb.md tells how to start a server" >&2; exit 2; }
 	@$(PY) -m pytest $(addprefix tests/arango/,test_contract.py test_commands.py suites) -m "not bench and not long" -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
 
 # STREAMFORGE_IMAGES_DIR=DIR keeps the images in DIR: the next run builds only what has changed.

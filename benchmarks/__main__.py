@@ -1,7 +1,7 @@
 """Runs the benchmarks: `python -m benchmarks [NAME …] [--quick] [--again]`.
 
-A whole run writes docs/benchmarks.md; a part of it, or a quick one, writes build/benchmarks.md. The numbers also go to
-build/benchmarks.json, those of a part to build/part.json. The exit code is 1 if a benchmark could not be run or a
+A whole run writes docs/reference/benchmarks.md; a part of it, or a quick one, build/benchmarks.md. The numbers also go
+to build/benchmarks.json, those of a part to build/part.json. The exit code is 1 if a benchmark could not be run or a
 target is missed; each such is named.
 """
 
@@ -164,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             measured = before.followed_by(measured)
         keep(build / ("part.json" if given.quick or (given.names and not given.again) else WHOLE), measured)
         whole = not given.quick and measured.sections.keys() == BENCHMARKS.keys()
-        target = (ROOT / "docs" if whole else build) / "benchmarks.md"
+        target = (ROOT / "docs" / "reference" if whole else build) / "benchmarks.md"
         target.write_text(page(measured))
         print(f"written: {target.relative_to(ROOT)}", file=sys.stderr)
     if failed:

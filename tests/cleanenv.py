@@ -1,6 +1,6 @@
 """The environment that tests and benchmarks start processes with: the shell's, without any setting of StreamForge.
 
-A reader of docs/arangodb.md has a real database there, and no test may write into one that it was not given.
+A reader of docs/how-to/arangodb.md has a real database there, and no test may write into one that it was not given.
 """
 
 from __future__ import annotations

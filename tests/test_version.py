@@ -27,5 +27,5 @@ def test_no_file_tells_to_install_the_other_project_of_the_name() -> None:
         path for place in PLACES for path in (ROOT / place).rglob("*") if path.suffix in (".py", ".md", ".sh", ".ipynb")
     ]
     files += [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "Makefile"]
-    assert ROOT / "docs" / "installation.md" in files
+    assert ROOT / "docs" / "how-to" / "installation.md" in files
     assert [path for path in files if STRANGER.search(path.read_text("utf-8"))] == []

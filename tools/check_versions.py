@@ -21,8 +21,8 @@ PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)", re.MULTIL
 BASE = re.compile(r"^ARG (?:BASE|TOOLS)_IMAGE=(?P<name>\S+/base:v(?P<version>[^-\s]+)\S*)", re.MULTILINE)
 NAMED = {
     ".gitlab/ci-templates/Python-Service.gitlab-ci.yml": re.compile(r"/debug:v(?P<version>\S+)"),
-    "docs/installation.md": re.compile(r"/streamforge_market_data-(?P<version>[^-*…]+)-py3"),
-    "docs/ci-cd.md": re.compile(r"/python-service@v(?P<version>\S+)"),
+    "docs/how-to/installation.md": re.compile(r"/streamforge_market_data-(?P<version>[^-*…]+)-py3"),
+    "docs/how-to/ci-cd.md": re.compile(r"/python-service@v(?P<version>\S+)"),
 }
 """Where else a version of ours is named, for others to use."""
 NETWORKS = ("gnn", "pyg")

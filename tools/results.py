@@ -1,4 +1,4 @@
-"""Writes docs/results.md: graphs and models on real candles, by the commands that users have.
+"""Writes docs/reference/results.md: graphs and models on real candles, by the commands that users have.
 
 Takes the daily candles of `--universe`, a Parquet file of symbol, d (unix ms), open, high, low, close, volume; serves
 them with the test exchange's replay, loads them as one batch, builds a graph on them, and runs the ladder of models.
@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import streamforge
 
 ROOT = Path(__file__).resolve().parent.parent
-OUTPUT = ROOT / "docs" / "results.md"
+OUTPUT = ROOT / "docs" / "reference" / "results.md"
 TYPE = "api_candles_1d"
 DAY_MS = 86_400_000
 STEPS_MS = {"1d": DAY_MS, "1h": DAY_MS // 24}

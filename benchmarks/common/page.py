@@ -1,4 +1,4 @@
-"""The page: docs/benchmarks.md, written from what was measured."""
+"""The page: docs/reference/benchmarks.md, written from what was measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queries of docs/graphs.md give what the snapshots say."""
+"""The queries of docs/how-to/graphs.md give what the snapshots say."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def answers(databases: Databases, shots: Sequence[Snapshot]) -> list[Rows]:
 
     asyncio.run(keep())
     found = []
-    for query in re.findall(r"```aql\n(.*?)```", (ROOT / "docs/graphs.md").read_text("utf-8"), re.DOTALL):
+    for query in re.findall(r"```aql\n(.*?)```", (ROOT / "docs/how-to/graphs.md").read_text("utf-8"), re.DOTALL):
         status, answer = ask(server, "POST", f"/_db/{server['ARANGO_DB']}/_api/cursor", {"query": query})
         assert status == 201, (query, answer)
         found.append(answer["result"])

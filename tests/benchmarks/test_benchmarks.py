@@ -81,7 +81,7 @@ def test_the_exit_code_says_whether_every_target_is_met(
     }
     monkeypatch.setattr(command, "BENCHMARKS", runs)
     monkeypatch.setattr(command, "ROOT", tmp_path)
-    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "reference").mkdir(parents=True)
     assert command.main(list(measured)) == code
     told = capsys.readouterr().err
     assert [text for text in said if text not in told] == []
@@ -93,11 +93,11 @@ def test_a_long_one_is_run_by_its_name_alone(
 ) -> None:
     line = Line(what="took", measured=1, unit="s")
     monkeypatch.setattr(command, "ROOT", tmp_path)
-    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "reference").mkdir(parents=True)
     monkeypatch.setattr(command, "BENCHMARKS", {"short": lambda _: Section(title="Short", how="", lines=(line,))})
     monkeypatch.setattr(command, "LONG", {"long": lambda _: Section(title="Long", how="", lines=(line,))})
     assert command.main([]) == 0
-    assert "Long" not in (tmp_path / "docs" / "benchmarks.md").read_text()
+    assert "Long" not in (tmp_path / "docs" / "reference" / "benchmarks.md").read_text()
     assert command.main(["long"]) == 0
     assert "Long" in (tmp_path / "build" / "benchmarks.md").read_text()
     with pytest.raises(SystemExit):
@@ -111,8 +111,8 @@ def test_one_that_could_not_be_run_is_measured_again_into_the_whole_page(
     def measures(value: float) -> Callable[[Bench], Section]:
         return lambda _: Section(title="T", how="", lines=(Line(what=f"took {value:.0f}", measured=value, unit="s"),))
 
-    page, part = tmp_path / "docs" / "benchmarks.md", tmp_path / "build" / "benchmarks.md"
-    page.parent.mkdir()
+    page, part = tmp_path / "docs" / "reference" / "benchmarks.md", tmp_path / "build" / "benchmarks.md"
+    page.parent.mkdir(parents=True)
     monkeypatch.setattr(command, "ROOT", tmp_path)
     monkeypatch.setattr(command, "BENCHMARKS", {"one": measures(1), "two": _broken})
     with pytest.raises(SystemExit):

@@ -165,7 +165,7 @@ def test_where_a_file_contradicts_what_requests_give_behind_it_the_records_are_l
 def test_one_altered_row_of_a_file_with_a_right_checksum_is_noticed_where_all_files_are_compared(
     samples: str, quiet: rig.Exchange, tmp_path: Path
 ) -> None:
-    """By default it is so by chance: see docs/decisions/archive-sample.md. A day of minutes is compared whole."""
+    """By default it is so by chance: see docs/decisions/archive-files.md. A day of minutes is compared whole."""
     settings = {"STREAMFORGE_ARCHIVE_URL": quiet.url, "STREAMFORGE_ARCHIVE_SAMPLES": samples}
     quiet.switch_on("archive-rows:kind=altered,day=2023-09-05")
     with rig.manager(tmp_path / "data", quiet.url, **settings) as manager:

@@ -14,7 +14,7 @@ from tests import guides
 from tests.e2e import rig
 from tests.e2e.rig import Json, latest, step
 
-PAGE, FILE = "docs/adding-a-worker.md", "plugins/block_trades.py"
+PAGE, FILE = "docs/tutorials/adding-a-worker.md", "plugins/block_trades.py"
 TYPE = "api_block_trades"
 LOADER, SINK = "loader-api-block-trades", "arango-block-trades"
 RANGE, LATER = "2024-08-01:2024-08-01T02:00Z", "2024-08-02:2024-08-02T02:00Z"

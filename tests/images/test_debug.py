@@ -1,4 +1,4 @@
-"""The debug image: its programs, and its pod as docs/debugging.md starts it, in a namespace that is *restricted*."""
+"""The debug image: its programs, and its pod as docs/how-to/debugging.md starts it, in a *restricted* namespace."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.images import programs
 from tests.images.house import House
 from tests.places import ROOT
 
-PAGE = ROOT / "docs" / "debugging.md"
+PAGE = ROOT / "docs" / "how-to" / "debugging.md"
 LOOK = """set -e
 id -u
 kubectl get pods -o name

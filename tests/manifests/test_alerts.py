@@ -14,7 +14,7 @@ RULES: Json = yaml.safe_load((ROOT / "deploy/components/monitoring/rules.yaml").
 ALERTS: list[Json] = [rule for group in RULES["spec"]["groups"] for rule in group["rules"]]
 EACH = pytest.mark.parametrize("alert", ALERTS, ids=lambda rule: rule["alert"])
 KNOWN = families.known()
-RUNBOOKS = (ROOT / "docs/runbooks.md").read_text()
+RUNBOOKS = (ROOT / "docs/how-to/runbooks.md").read_text()
 
 
 @EACH
@@ -26,7 +26,7 @@ def test_an_alert_speaks_of_metrics_and_labels_that_there_are(alert: Json) -> No
 def test_an_alert_says_what_happens_and_what_to_do(alert: Json) -> None:
     assert alert["labels"]["severity"] in ("critical", "warning")
     assert {"summary", "description", "runbook"} <= alert["annotations"].keys()
-    assert alert["annotations"]["runbook"] == f"docs/runbooks.md#{alert['alert'].lower()}"
+    assert alert["annotations"]["runbook"] == f"docs/how-to/runbooks.md#{alert['alert'].lower()}"
     assert f"\n## {alert['alert']}\n" in RUNBOOKS
 
 

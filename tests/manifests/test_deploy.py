@@ -130,7 +130,7 @@ def test_the_quota_counts_workers_and_not_their_neighbours() -> None:
 
 @EACH
 def test_the_deployment_page_says_who_makes_each_secret(overlay: str) -> None:
-    page = (ROOT / "docs/kubernetes-deployment.md").read_text()
+    page = (ROOT / "docs/how-to/kubernetes-deployment.md").read_text()
     objects = rendered(overlay)
     named = {name for _, _, spec in pods(objects) for name in secret_names(spec)}
     named |= {one["name"] for account in of_kind(objects, "ServiceAccount") for one in account["imagePullSecrets"]}

@@ -1,4 +1,4 @@
-"""docs/python.md: its snippets run as they stand there, and do what it says."""
+"""docs/how-to/python.md: its snippets run as they stand there, and do what it says."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.manifests.schemas import ROOT
 
 def test_the_snippets_load_and_read_a_day(tmp_path: Path, exchange_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     snippets = re.findall(
-        r"^```python\n(.*?)^```", (ROOT / "docs/python.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+        r"^```python\n(.*?)^```", (ROOT / "docs/how-to/python.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
     )
     names: dict[str, Any] = {}
     with manager(tmp_path / "data", exchange_url) as (_, told):

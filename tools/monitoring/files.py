@@ -10,7 +10,7 @@ from tools.monitoring.dashboards import DASHBOARDS
 
 ROOT = families.ROOT
 FOLDER = Path("deploy/components/monitoring/dashboards")
-PAGE = Path("docs/metrics.md")
+PAGE = Path("docs/reference/metrics.md")
 _BY = {"streamforge": "Every service", "dummy-service": "dummy-service alone"}
 
 
@@ -59,7 +59,7 @@ def metrics_page() -> str:
         "On port 8000, under `/metrics`. A family appears with its first report; counters that alerts look at are",
         f"there from the start. Names on `_total` are counters, {histograms} histograms,",
         "the others gauges. Prometheus's own of a process (`process_…`) are there too. Dashboards, alerts and the",
-        "labels that Prometheus adds: [monitoring](monitoring.md).",
+        "labels that Prometheus adds: [monitoring](../how-to/monitoring.md).",
     ]
     for by, title in _BY.items():
         lines += ["", f"## {title}", ""]

@@ -19,6 +19,8 @@ from tools.reference.settings_page import environments, settings_page
 from tools.reference.topics_page import messages_page, topics_page
 
 FOLDER = Path("docs") / "reference"
+OTHERS = frozenset(FOLDER / name for name in ("metrics.md", "benchmarks.md", "results.md"))
+"""Pages of the folder that other commands write."""
 NOTE = "<!-- Generated from the code by `make docs`: do not edit. -->\n"
 
 
@@ -58,7 +60,7 @@ def stale(root: Path, wanted: dict[Path, str]) -> list[Path]:
     """The pages below `root` that are missing, differ from `wanted`, or should not be there."""
     wrong = [path for path, text in wanted.items() if _read(root / path) != text]
     there = {path.relative_to(root) for path in (root / FOLDER).rglob("*") if path.is_file()}
-    return sorted([*wrong, *(path for path in there if path not in wanted)])
+    return sorted([*wrong, *(path for path in there - OTHERS if path not in wanted)])
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -39,7 +39,7 @@ BEGIN_S = 2.0
 
 
 class Backend:
-    """What a record takes in a store, and how many are stored a second (`docs/operations.md` says how it is known).
+    """What a record takes in a store, and how many are stored a second (how it is known: docs/how-to/operations.md).
 
     factor: bytes per byte of the document's JSON. overhead: bytes beside that, for the key, the version and indexes.
     """

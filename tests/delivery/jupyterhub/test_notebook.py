@@ -30,7 +30,7 @@ with open("probe.json", "w") as file:
 @pytest.mark.parametrize("notebook", sorted(NOTEBOOK.parent.glob("*.ipynb")), ids=lambda one: one.stem)
 def test_no_result_is_committed_and_the_page_names_it(notebook: Path) -> None:
     found = json.loads(notebook.read_text("utf-8"))
-    assert notebook.relative_to(ROOT).as_posix() in (ROOT / "docs/jupyterhub.md").read_text("utf-8")
+    assert notebook.relative_to(ROOT).as_posix() in (ROOT / "docs/how-to/jupyterhub.md").read_text("utf-8")
     code = [cell for cell in found["cells"] if cell["cell_type"] == "code"]
     assert code
     for cell in code:

@@ -120,7 +120,7 @@ def test_no_volume_is_shipped_that_no_server_mounts(of_test: Json) -> None:
 
 
 def test_the_page_says_who_makes_each_secret_that_is_named(of_test: Json, of_production: Json) -> None:
-    page = (ROOT / "docs/jupyterhub.md").read_text("utf-8")
+    page = (ROOT / "docs/how-to/jupyterhub.md").read_text("utf-8")
     named = {"regcred", of_test["ingress"]["tls"][0]["secretName"]}
     for variable in (*of_test["singleuser"]["extraEnv"].values(), *of_production["hub"]["extraEnv"].values()):
         if isinstance(variable, dict):

@@ -27,7 +27,7 @@ def _all(page: Page) -> Iterator[Finding]:
 
 def _linked(text: str) -> list[str]:
     pages = {"docs/page.md": parse("docs/page.md", text), "docs/index.md": parse("docs/index.md", "- [A](page.md)\n")}
-    pages["docs/kafka.md"] = parse("docs/kafka.md", "# On Kafka\n\n## A `first` step\n\n## A first step\n")
+    pages["docs/glossary.md"] = parse("docs/glossary.md", "# On Kafka\n\n## A `first` step\n\n## A first step\n")
     return [f.text for f in navigation.check(REPOSITORY, pages) if f.page == "docs/page.md"]
 
 
@@ -112,12 +112,12 @@ def test_what_is_there_is_left_alone(text: str) -> None:
 @pytest.mark.parametrize(
     ("link", "found"),
     [
-        ("[x](kafka.md)", None),
-        ("[x](kafka.md#a-first-step)", None),
-        ("[x](kafka.md#a-first-step-1)", None),
+        ("[x](glossary.md)", None),
+        ("[x](glossary.md#a-first-step)", None),
+        ("[x](glossary.md#a-first-step-1)", None),
         ("[x](https://example.org/none)", None),
         ("[x](../services/arango-candles/job.yaml)", None),
-        ("[x](kafka.md#a-last-step)", "docs/kafka.md has no heading #a-last-step"),
+        ("[x](glossary.md#a-last-step)", "docs/glossary.md has no heading #a-last-step"),
         ("[x](#none)", "docs/page.md has no heading #none"),
         ("[x](nowhere.md)", "the link 'nowhere.md' leads to no file: docs/nowhere.md"),
         ("[x](../deploy)", "the link '../deploy' leads to a folder, which the site cannot show"),
@@ -130,8 +130,8 @@ def test_links_and_anchors_lead_somewhere(link: str, found: str | None) -> None:
 def test_a_page_that_the_navigation_does_not_name_is_found() -> None:
     texts = {
         "docs/index.md": "# Index\n\n- [x](decisions/README.md)\n",
-        "docs/decisions/README.md": "# Decisions\n\n- [x](kustomize.md)\n",
-        "docs/decisions/kustomize.md": "# One that the folder's page lists\n",
+        "docs/decisions/README.md": "# Decisions\n\n- [x](batches.md)\n",
+        "docs/decisions/batches.md": "# One that the folder's page lists\n",
         "docs/decisions/lost.md": "# Lost\n",
         "docs/lost.md": "# Lost\n",
     }

@@ -73,7 +73,7 @@ def test_getting_started_ends_with_a_proven_series_and_a_server(tmp_path: Path) 
     port = str(free_ports(1)[0])
     environ = guides.environment(tmp_path / "home") | {"STREAMFORGE_PORT": port}
     with guides.opened(
-        "docs/getting-started.md", folder, environ, tmp_path, {"127.0.0.1:8080": f"127.0.0.1:{port}"}
+        "docs/tutorials/getting-started.md", folder, environ, tmp_path, {"127.0.0.1:8080": f"127.0.0.1:{port}"}
     ) as guide:
         for step in guides.steps(guide.page):
             guide.step(step)
@@ -84,7 +84,7 @@ def test_getting_started_ends_with_a_proven_series_and_a_server(tmp_path: Path) 
 
 def test_data_sets_are_read_as_their_page_says(tmp_path: Path) -> None:
     folder = guides.checkout(tmp_path / "checkout")
-    with guides.opened("docs/data-sets.md", folder, guides.environment(tmp_path / "home"), tmp_path) as guide:
+    with guides.opened("docs/how-to/data-sets.md", folder, guides.environment(tmp_path / "home"), tmp_path) as guide:
         for step in guides.steps(guide.page):
             guide.step(step)
 
@@ -101,7 +101,7 @@ def test_an_installation_is_tested_with_the_commands_of_the_testing_guide(tmp_pa
 def test_a_restore_brings_back_every_workflow_event_and_record(tmp_path: Path) -> None:
     folder = guides.checkout(tmp_path / "checkout")
     environ = guides.environment(tmp_path / "home")
-    with guides.opened("docs/backup.md", folder, environ, tmp_path) as guide:
+    with guides.opened("docs/how-to/backup.md", folder, environ, tmp_path) as guide:
         first, *others = guides.steps(guide.page, "One machine") + guides.steps(guide.page, "A drill")
         guide.step(first)
         # More than the page has, before the copy that counts: another series.
@@ -126,7 +126,7 @@ def test_a_database_comes_back_whole_from_its_copy_as_json_lines(tmp_path: Path)
         load(folder, environ, "ETHUSDT", "2024-08")
         before = everything(folder, environ)
         assert [len(rows) for rows in before["records"].values()] == [744, 744]
-        with guides.opened("docs/backup.md", folder, environ, tmp_path) as guide:
+        with guides.opened("docs/how-to/backup.md", folder, environ, tmp_path) as guide:
             for step in guides.steps(guide.page, "ArangoDB"):
                 if "streamforge restore" in step.text:
                     arango.ask("DELETE", f"/_api/database/{arangoprocess.DATABASE}")

@@ -31,7 +31,7 @@ def test_the_wheels_load_and_export_in_an_environment_of_their_own(tmp_path: Pat
     guides.own_environment(folder)
     indexes = {name: value for name, value in os.environ.items() if OF_INDEXES.match(name)}
     environ = guides.environment(tmp_path / "home") | indexes
-    with guides.opened("docs/installation.md", folder, environ, tmp_path) as guide:
+    with guides.opened("docs/how-to/installation.md", folder, environ, tmp_path) as guide:
         for step in guides.steps(guide.page):
             guide.step(step, STEP_S)
     rows = pyarrow.parquet.read_table(folder / "build" / "august.parquet").to_pylist()

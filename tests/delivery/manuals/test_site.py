@@ -11,7 +11,15 @@ import pytest
 
 from tests.places import ROOT
 
-GROUPS = ["Start", "Use", "Operate", "Develop", "Reference"]
+GROUPS = [
+    "Tutorials",
+    "How to use it",
+    "How to install and operate it",
+    "How to develop it",
+    "Explanation",
+    "Reference",
+    "Services",
+]
 BUILDER = ROOT / "build" / "site-env" / "bin" / "sphinx-build"
 
 
@@ -29,12 +37,12 @@ def test_every_page_of_the_manuals_is_on_the_site_and_can_be_searched(site: Path
     pages = {path.relative_to(ROOT).with_suffix(".html") for path in (ROOT / "docs").rglob("*.md")}
     assert {path for path in pages if not (site / path).exists()} == set()
     index = (site / "searchindex.js").read_text("utf-8")
-    assert "docs/getting-started" in index
+    assert "docs/tutorials/getting-started" in index
     assert 'url=docs/index.html"' in (site / "index.html").read_text("utf-8")
 
 
 def test_the_navigation_of_each_page_has_the_groups(site: Path) -> None:
-    for page in ("docs/index.html", "docs/backup.html", "services/arango-candles/README.html"):
+    for page in ("docs/index.html", "docs/how-to/backup.html", "services/arango-candles/README.html"):
         captions = re.findall(r'class="caption-text">([^<]+)<', (site / page).read_text("utf-8"))
         assert captions[: len(GROUPS)] == GROUPS
 

@@ -28,7 +28,7 @@ def test_a_kind_that_is_added_as_the_tutorial_says_is_loaded_and_proven(tmp_path
     # What checks have been built before is in the cache.
     environ = {"XDG_CACHE_HOME": str(Path.home() / ".cache"), **guides.environment(tmp_path / "home")}
     port = {"8398": str(free_ports(1)[0])}
-    with guides.opened("docs/adding-a-worker.md", folder, environ, tmp_path, port) as guide:
+    with guides.opened("docs/tutorials/adding-a-worker.md", folder, environ, tmp_path, port) as guide:
         for step in guides.steps(guide.page):
             guide.step(step, CHECK_S)
     rows = [json.loads(line) for line in (folder / "build/trades.jsonl").read_text("utf-8").splitlines()]

@@ -1,4 +1,4 @@
-"""Log lines of real processes have the fields that docs/monitoring.md names for who ships them."""
+"""Log lines of real processes have the fields that docs/how-to/monitoring.md names for who ships them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import yaml
 
 from tests.manifests.schemas import ROOT
 
-PAGE = (ROOT / "docs/monitoring.md").read_text("utf-8")
+PAGE = (ROOT / "docs/how-to/monitoring.md").read_text("utf-8")
 FIELDS = set(
     re.findall(r"^\| `(\w+)` \|", PAGE.partition("<!-- log fields -->")[2].partition("<!-- /log")[0], re.MULTILINE)
 )

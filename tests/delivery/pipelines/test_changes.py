@@ -42,7 +42,7 @@ CHANGES: list[tuple[str, list[str], set[str]]] = [
     ("deploy/overlays/production/queue-manager.env", [], TEST),
     ("cred-kafka-yaml/kafka.yaml", [], TEST),
     ("deploy/README.md", [], TEST | {"site"}),
-    ("docs/kafka.md", [], {"site"}),
+    ("docs/how-to/kafka.md", [], {"site"}),
     ("README.md", [], {"site"}),
     ("platform/debug/Dockerfile", [], DEBUG),
     ("platform/debug/kcat-settings.sh", [], DEBUG),
@@ -103,7 +103,7 @@ def test_the_default_branch_builds_its_base_whatever_has_changed(repository: Che
         assert rule["variables"]["MORE_TAGS"] == "$CI_DEFAULT_BRANCH"
 
 
-@pytest.mark.parametrize("changed", ["docs/backup.md", ".devcontainer/Dockerfile", ".github/workflows/ci.yml"])
+@pytest.mark.parametrize("changed", ["docs/how-to/backup.md", ".devcontainer/Dockerfile", ".github/workflows/ci.yml"])
 def test_what_a_manual_or_a_pipeline_says_is_tried_on_the_default_branch(changed: str, repository: Checkout) -> None:
     repository.branch(changed)
     assert "test engines" in repository.jobs(**DEFAULT_BRANCH)

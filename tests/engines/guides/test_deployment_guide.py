@@ -24,7 +24,7 @@ from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.house import NAMESPACE
 from tests.limits import LIMIT_S
 
-DEPLOYMENT, ROTATION = "docs/kubernetes-deployment.md", "docs/rotation.md"
+DEPLOYMENT, ROTATION = "docs/how-to/kubernetes-deployment.md", "docs/how-to/rotation.md"
 LAST = "Take it away"
 REGISTRY_LOGIN = "puller:a made-up one"
 DAY = (1_722_470_400_000, 1_722_556_800_000)

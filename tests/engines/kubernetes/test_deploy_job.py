@@ -126,7 +126,7 @@ def test_pins_of_an_overlay_and_of_other_repositories_outlive_a_release(
 def test_an_overlay_takes_back_what_jobs_have_said_with_the_guides_command(
     kube_cluster: Cluster, kube_namespace: str
 ) -> None:
-    guide = (ROOT / "docs" / "kubernetes-deployment.md").read_text("utf-8")
+    guide = (ROOT / "docs" / "how-to" / "kubernetes-deployment.md").read_text("utf-8")
     (command,) = re.findall(r"^kubectl -n stf (set env deployment/queue-manager .*)$", guide, re.MULTILINE)
     manager = Manager(kube_cluster, kube_namespace)
     manager.overlay("settings-1", OF_OTHERS)

@@ -33,7 +33,9 @@ from streamforge_utils.runtime.object_settings import ObjectSettings
 from streamforge_utils.runtime.server_settings import ArangoSettings
 from streamforge_utils.runtime.settings import DataSettings
 
-_ON_KAFKA = "the topics are Kafka's (KAFKA_BOOTSTRAP_SERVERS) and not in it: docs/backup.md tells what of them to keep"
+_ON_KAFKA = (
+    "the topics are Kafka's (KAFKA_BOOTSTRAP_SERVERS) and not in it: docs/how-to/backup.md tells what of them to keep"
+)
 _OBJECTS = "objects (segments of order books, what retention removed, data sets) are in {}, not in it: copy them, too"
 
 

@@ -56,7 +56,7 @@ class MakeGraph(BaseModel):
     definition: dict[str, Any] = Field(
         default={},
         max_length=_MANY,
-        description="How it is made; docs/graphs.md describes each field. The interval follows from `type`.",
+        description="How it is made; docs/how-to/graphs.md describes each field. The interval follows from `type`.",
     )
     load_missing: bool = Field(
         default=False,

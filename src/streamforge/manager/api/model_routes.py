@@ -63,7 +63,7 @@ class TrainModel(BaseModel):
     definition: dict[str, Any] = Field(
         default={},
         max_length=_MANY,
-        description="Of the graph, as of POST /graphs. What is left out is chosen by the interval (docs/models.md).",
+        description="Of the graph, as of POST /graphs. Defaults follow from the interval (docs/how-to/models.md).",
     )
     horizon: int | None = Field(default=None, ge=1, le=20_000, description="Of the targets, in bars. Default: a day.")
     folds: dict[str, Any] = Field(

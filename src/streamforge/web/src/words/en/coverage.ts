@@ -55,7 +55,7 @@ export const en = {
   "coverage.command.load": "Load it",
   "coverage.command.coverage": "Show it",
   "coverage.command.curl": "curl",
-  "coverage.complete": "Nothing lacks in view that could be loaded.",
+  "coverage.complete": "Nothing in view is missing that could be loaded.",
   "coverage.load": "Load what is missing",
   "coverage.load.many": { one: "Load what is missing of {n} series", other: "Load what is missing of {n} series" },
   "coverage.load.title": { one: "Start {n} workflow?", other: "Start {n} workflows?" },

@@ -5,10 +5,10 @@ export const en = {
   "graphs.about":
     "Which coins moved together: a snapshot for each step of a time range, made of bars that were closed by then.",
   "graphs.empty": "No graph has been built yet",
-  "graphs.empty.next": "A graph is made of series that are proven; what lacks is loaded first. Build one:",
+  "graphs.empty.next": "A graph is made of proven series; what is missing is loaded first. Build one:",
   "graphs.graph": "Graph",
   "graphs.definition": "Definition",
-  "graphs.definition.unknown": "none was kept with it in this list; the graph itself tells it",
+  "graphs.definition.unknown": "not in this list; the graph itself has it",
   "graphs.range": "Snapshots from, to",
   "graphs.snapshots": "Snapshots",
   "graphs.edges": "Edges",

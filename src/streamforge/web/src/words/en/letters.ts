@@ -23,7 +23,7 @@ export const en = {
   "letters.reason.all": "Any",
   "letters.reason.text": "Text in the reason",
   "letters.none": "No dead letter waits",
-  "letters.none.next": "All that came is stored, or was replayed. What the workflow has stored is shown by:",
+  "letters.none.next": "Everything that came is stored or was replayed. To see what the workflow has stored:",
   "letters.unfit": "No dead letter fits these filters",
   "letters.further": "None on this page; there may be more on the next.",
   "letters.col.choose": "Choose",

@@ -32,7 +32,7 @@ export const en = {
   "chart.keys":
     "With the chart in focus: ← → a bar, with Shift ten, Page Up and Page Down twenty; Home and End the first and last bar; + and − zoom; Enter tells of a hole; Esc removes the cursor. Times are UTC unless you choose local time.",
   "chart.busy": "Loading finer bars …",
-  "chart.computing": "{n} of {all} bars are still being added up: their places are no holes",
+  "chart.computing": "{n} of {all} bars are still being added up: their places are not holes",
   "chart.by": "Chart:",
   "table.title": "Bars in view, {interval} each",
   "table.time": "Opens",

@@ -2,7 +2,7 @@
 
 export const en = {
   "nav.topics": "Topics",
-  "topics.about": "What lies on the bus, and how far it is read. Looked at every five seconds while this is shown.",
+  "topics.about": "What is on the bus, and how far it is read. Updated every five seconds.",
   "topics.empty": "There is no topic of a workflow",
   "topics.empty.next": "The first workflow makes its topics. Start one:",
   "topics.none": "No topic fits these filters",
@@ -30,7 +30,7 @@ export const en = {
   "topics.unknown.read":
     "When a reader last took a message is not known of any bus. Shown is when its worker was last heard of.",
   "topics.readers": { one: "{n} reader, {running} running", other: "{n} readers, {running} running" },
-  "topics.readers.none": "nobody that is known",
+  "topics.readers.none": "none that is known",
   "topics.heard": "last heard of",
   "topics.col.heard": "Last heard of",
   "topics.first": "First page",

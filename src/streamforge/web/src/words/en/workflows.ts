@@ -14,7 +14,7 @@ export const en = {
   "list.older": "Older",
   "list.empty": "No workflow has been started",
   "list.empty.next":
-    "A workflow loads one series and proves that all of it is stored. Start one by the form, or in a terminal:",
+    "A workflow loads one series and proves that all of it is stored. Start one with the form, or in a terminal:",
   "list.none": "No workflow fits these filters",
   "col.status": "Status",
   "col.workflow": "Workflow",
@@ -95,8 +95,8 @@ export const en = {
   "do.stop.text": "{id} ends in order: what its loaders have sent is stored first. It can be retried later.",
   "do.stop.done": "{id} was asked to stop.",
   "do.retry.title": "Retry this workflow?",
-  "do.retry.text": "{id} is planned again and loads what it lacks.",
-  "do.retry.done": "{id} goes on.",
+  "do.retry.text": "{id} is planned again and loads what is missing.",
+  "do.retry.done": "{id} continues.",
   "do.replay.title": { one: "Replay {n} dead letter?", other: "Replay {n} dead letters?" },
   "do.replay.text": "A sink of {id} reads them again and stores what it can.",
   "do.replay.done": "A sink of {id} reads the dead letters again.",
@@ -106,7 +106,7 @@ export const en = {
   "do.ping.one": "{worker}: {ms} ms",
   "not.ended": "It has ended.",
   "not.running": "It has not ended.",
-  "not.finished": "It is finished: nothing lacks.",
+  "not.finished": "It is finished: nothing is missing.",
   "not.letters": "It has no dead letters.",
   "not.topic": "It stores a topic, not a series.",
 } as const;

@@ -107,11 +107,12 @@ async def test_what_is_no_answer_is_none(rig: Rig, wrong: dict[str, Any]) -> Non
     def answers(command: Command) -> list[Event]:
         return [said(**({"kind": PONG, "ping_ts": command.sent} | wrong))]
 
-    probed = Probed(rig, answers, target="a", timeout_s=3)
+    probed = Probed(rig, answers, target="a", timeout_s=0.2)
     assert not await probed.run()
     assert (probed.probe.answered, probed.answers, probed.lacking) == (0, [], [1])
 
 
+@pytest.mark.e2e
 async def test_a_pong_that_is_missing_or_late_fails_and_two_to_one_ping_count_once(rig: Rig) -> None:
     seen: list[Command] = []
 
@@ -132,7 +133,7 @@ async def test_a_stop_is_answered_by_the_event_that_is_expected(rig: Rig) -> Non
     probed = Probed(rig, lambda _: [said("loading"), said("interrupted")], **stop)
     assert await probed.run()
     assert probed.answers == [(1, "interrupted")]
-    assert not await Probed(rig, lambda _: [said("loading")], timeout_s=3, **stop).run()
+    assert not await Probed(rig, lambda _: [said("loading")], timeout_s=0.2, **stop).run()
 
 
 async def test_rubbish_among_the_events_disturbs_nothing(rig: Rig) -> None:

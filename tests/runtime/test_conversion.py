@@ -30,6 +30,8 @@ from streamforge_utils.runtime.sinks import IDLE_S, Offloader
 from tests.doubles.candles import candle
 from tests.limits import LIMIT_S
 
+pytestmark = pytest.mark.e2e
+
 START, MINUTE = 1_722_470_400_000, 60_000
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 """However busy the machine is."""

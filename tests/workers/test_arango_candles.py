@@ -140,6 +140,7 @@ async def test_dead_letters_are_replayed_by_a_sink_that_reads_them(rig: Rig) -> 
     assert headers(letters[-1])["offset"] == "2"
 
 
+@pytest.mark.e2e
 async def test_a_process_helps_with_a_backlog_and_nothing_of_it_stays(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

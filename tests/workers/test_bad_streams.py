@@ -136,6 +136,7 @@ async def test_what_can_never_be_had_ends_a_loader_with_the_reason(
         await rig.close()
 
 
+@pytest.mark.e2e
 @OF_EACH
 @pytest.mark.parametrize(
     ("case", "most", "reason"),

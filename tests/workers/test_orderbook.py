@@ -145,6 +145,7 @@ async def test_books_of_the_test_exchange_are_stored_and_come_back_as_they_were(
         await rig.close()
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("fault", ["stream-missing:after=30,count=2", "stream-reset:after=30,count=1"])
 async def test_under_faults_a_verified_book_is_the_exchanges(tmp_path: Path, fault: str) -> None:
     async with peer(ExchangeConfig(faults=(fault,))) as exchange:

@@ -282,6 +282,7 @@ async def _raw(url: str, sent: bytes) -> bytes:
 FOLDER = ROOT / "services" / "queue-manager"
 
 
+@pytest.mark.e2e
 def test_it_starts_asks_for_a_token_and_ends_in_order(tmp_path: Path) -> None:
     ports = {"STREAMFORGE_PORT": "0", "STREAMFORGE_METRICS_PORT": "0"}
     process = subprocess.Popen(

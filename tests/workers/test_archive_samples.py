@@ -47,7 +47,11 @@ async def loaded(
 
 @pytest.mark.parametrize(
     ("samples", "requests", "files"),
-    [("some", 1, 2), pytest.param("all", 13 + 12, 12, marks=pytest.mark.e2e), ("none", 0, 0)],
+    [
+        ("some", 1, 2),
+        pytest.param("all", 13 + 12, 12, marks=pytest.mark.e2e),
+        pytest.param("none", 0, 0, marks=pytest.mark.e2e),
+    ],
 )
 async def test_a_right_year_has_no_false_alarm_and_costs_few_requests(
     tmp_path: Path, samples: str, requests: int, files: int

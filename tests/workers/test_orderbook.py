@@ -227,7 +227,10 @@ def _tickers(payloads: list[bytes], symbol: str) -> dict[int, BookTicker]:
 
 @pytest.mark.parametrize(
     ("symbol", "names", "last", "tickers"),
-    [("BTCUSDT", MIDNIGHT, 50093696318, 1072), ("NKNUSDT", (FOUR, FOUR_SNAPSHOTS), 499870179, 19)],
+    [
+        pytest.param("BTCUSDT", MIDNIGHT, 50093696318, 1072, marks=pytest.mark.e2e),
+        ("NKNUSDT", (FOUR, FOUR_SNAPSHOTS), 499870179, 19),
+    ],
 )
 async def test_recorded_books_equal_the_best_prices_at_every_update(
     tmp_path: Path, symbol: str, names: tuple[str, ...], last: int, tickers: int

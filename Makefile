@@ -116,8 +116,8 @@ $(GNN)/.done: requirements/gnn.txt requirements/onnx.txt tools/torch_stubs.py $(
 		$(GNN)/bin/python tools/torch_stubs.py "$$found"
 	@touch $@
 
-test-loaded: $(STAMP) ## run all tests beside six busy processes (LOOPS=12: another number): none may depend on the machine's speed
-	@$(PY) -m tests.busy --loops $(or $(LOOPS),6) -- $(PY) -m pytest -m "not bench and not long" -n $(WORKERS) $(ARGS)
+test-loaded: $(STAMP) ## run `make test` and `make test-e2e` beside six busy processes (LOOPS=12, VERBS=test: others): none may depend on the machine's speed
+	@$(PY) -m tests.busy --loops $(or $(LOOPS),6) -- $(MAKE) $(or $(VERBS),test test-e2e)
 
 mutants: $(STAMP) build/mutants-env/.done ## mutate the code that must not err and see tests fail (ONLY="lease proof": some; ARGS=--living)
 	@$(PY) -m tools.mutants $(ONLY) $(ARGS)

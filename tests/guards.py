@@ -22,7 +22,7 @@ from tests.places import ROOT
 
 FREE_MARKS = ("bench", "e2e", "long")
 E2E_FOLDERS = ("chaos", "e2e", "upgrades")
-E2E_FIXTURES = frozenset({"exchange_url", "loaded_data", "slow_url"})
+E2E_FIXTURES = frozenset({"exchange_url", "factory", "loaded_data", "slow_url"})
 FREE_FOLDERS = ("arango", "delivery", "engines", "gnn", "images", "manifests", "ui")
 """Folders of tests/ that `make test` does not run."""
 POLL_S = 0.1

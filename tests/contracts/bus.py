@@ -115,7 +115,6 @@ class BusContract(BusFixtures):
             mine = values([message for message in received if message.key == b"%d" % number])
             assert sorted(mine) == sorted([*range(50)] * 3)
 
-    @pytest.mark.e2e
     async def test_what_is_confirmed_in_one_process_is_seen_in_another(
         self, bus: BusWithAdmin, topic: str, factory: Factory
     ) -> None:

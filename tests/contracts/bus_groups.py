@@ -92,7 +92,6 @@ class BusGroupContract(BusFixtures):
         await owner.close()
         assert values(await read(waiting, 6, self.patience_s)) == [4, 5, 6, 7, 8, 9]
 
-    @pytest.mark.e2e
     async def test_a_member_that_is_killed_is_replaced(self, bus: BusWithAdmin, topic: str, factory: Factory) -> None:
         await (await bus.producer()).send(topic, numbered(10))
         async with remote(factory, "member", topic, "group", "commits") as process:

@@ -264,7 +264,6 @@ class DocumentContract(StoreFixtures):
             assert await contents(store, collection) == {"k": (version, json.loads(body))}
         await store.drop(collection)
 
-    @pytest.mark.e2e
     async def test_two_processes_at_once_end_with_the_newest(
         self, store: Store, factory: Factory, collection: str
     ) -> None:
@@ -276,7 +275,6 @@ class DocumentContract(StoreFixtures):
             assert [await ended(even), await ended(odd)] == [0, 0]
         assert await contents(store, collection) == {f"k{key}": content(versioned("", 60)) for key in range(5)}
 
-    @pytest.mark.e2e
     async def test_what_was_answered_survives_a_kill(self, store: Store, factory: Factory, collection: str) -> None:
         async with remote(factory, "fill", collection, "10000", "100") as process:
             stored = 0
@@ -332,7 +330,6 @@ class CollectionContract(StoreFixtures):
                 assert await handle.count(collection) == 0
                 assert collection not in await handle.names()
 
-    @pytest.mark.e2e
     async def test_nothing_is_lost_after_a_drop_by_another_process(
         self, store: Store, factory: Factory, collection: str
     ) -> None:

@@ -211,7 +211,6 @@ class StateContract(StoreFixtures):
         assert await store.get(kind, id) == put
         assert await store.find(kind, where={"имя '\"": ["значение %_"], "empty": [""]}) == [put]
 
-    @pytest.mark.e2e
     async def test_no_update_is_lost_between_processes(self, store: Store, factory: Factory, kind: str) -> None:
         async with (
             remote(factory, "increment", kind, "counter", "100") as one,

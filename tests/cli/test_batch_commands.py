@@ -169,6 +169,7 @@ class Ending(MemoryService):
         return service
 
 
+@pytest.mark.e2e
 async def test_a_batch_with_a_failure_says_why_and_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     service = await Ending.of(Status.FINISHED, Status.ERROR, Status.FINISHED)
     async with serving(service) as where:

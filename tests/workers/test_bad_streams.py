@@ -161,6 +161,7 @@ async def test_a_proxy_that_cuts_is_told_and_nothing_is_lost_without_a_name(
             await rig.close()
 
 
+@pytest.mark.e2e
 @OF_EACH
 async def test_microseconds_where_milliseconds_were_expected_are_refused_and_told(
     tmp_path: Path, type_name: str

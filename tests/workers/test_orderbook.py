@@ -110,6 +110,7 @@ async def check(exchange: Peer, past: PastBook) -> None:
         ]
 
 
+@pytest.mark.e2e
 async def test_books_of_the_test_exchange_are_stored_and_come_back_as_they_were(tmp_path: Path) -> None:
     async with peer() as exchange:
         rig = BookRig(tmp_path, exchange.exchange)

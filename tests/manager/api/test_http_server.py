@@ -113,6 +113,7 @@ async def test_signals_stay_with_the_process(start: Start) -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+@pytest.mark.e2e
 async def test_a_follower_that_comes_back_misses_nothing(start: Start, service: MemoryService) -> None:
     workflow = await started(service)
     place = f"{(await start()).url}/queues/{workflow.queue_id}/events"

@@ -12,14 +12,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 STAMP := $(VENV)/.setup-done
-# Processes that run tests side by side (many tests wait, so more than two cores have use for); 0 runs them in pytest's own process (for a debugger).
-WORKERS ?= 4
+# Processes that run tests side by side: as many as there are cores; 0 runs them in pytest's own process (for a debugger).
+WORKERS ?= auto
+# The same for tests that start processes, which wait more than they work.
+E2E_WORKERS ?= 4
 # The same for tests on engines, each of which has engines of its own.
 ENGINE_WORKERS ?= 2
 # More arguments for pytest: make test ARGS="-k candles"
 ARGS ?=
 
-.PHONY: help setup ui demo test test-ui test-loaded mutants test-double test-arango test-engines test-long test-images test-delivery test-gnn gnn-env test-all kafka kube kube-build objects-build
+.PHONY: help setup ui demo test test-e2e test-ui test-loaded mutants test-double test-arango test-engines test-long test-images test-delivery test-gnn gnn-env test-all kafka kube kube-build objects-build
 .PHONY: check bench bench-others stream-clients pipelines-tools jupyterhub-env docs images pictures site manifests wheels lock lock-check clean
 # The parts of `make check`.
 CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles manifests-check secrets subjects size duplicates modules
@@ -44,8 +46,15 @@ ui: ## build the web UI (Node.js 22.18 or newer, else the pinned one is installe
 demo: $(STAMP) ## load a day of candles (Binance, or the test exchange) and show the proof
 	@$(PY) -m tools.demo
 
-test: $(STAMP) ## run the tests that need Python alone, but for the longest (ARGS="-k name" for some of them)
-	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
+# Property tests with fewer examples; `make test-all` takes as many as they ask for (EXAMPLES=patient).
+EXAMPLES ?= fast
+# `make check` runs tests/manifests. The plugin that is left out takes a second to load, in each process.
+test: $(STAMP) ## run the tests that start no process: a few minutes (ARGS="-k name": some of them)
+	@$(PY) -m pytest -m "not bench and not long and not e2e" --ignore=tests/manifests -p no:schemathesis \
+		--hypothesis-profile=$(EXAMPLES) -n $(WORKERS) $(ARGS)
+
+test-e2e: $(STAMP) ## run the tests that start processes: workers, managers, exchanges, kills (ARGS="-k name": some of them)
+	@$(PY) -m pytest -m "e2e and not bench and not long" --ignore=tests/manifests -n $(E2E_WORKERS) $(ARGS)
 
 test-ui: $(STAMP) ## check the web UI's sources, test its logic, and its screens in a real browser (Debian's chromium, which is installed where it lacks)
 	@tools/install_chromium.sh
@@ -107,8 +116,8 @@ $(GNN)/.done: requirements/gnn.txt requirements/onnx.txt tools/torch_stubs.py $(
 		$(GNN)/bin/python tools/torch_stubs.py "$$found"
 	@touch $@
 
-test-loaded: $(STAMP) ## run all tests beside six busy processes (LOOPS=12: another number): none may depend on the machine's speed
-	@$(PY) -m tests.busy --loops $(or $(LOOPS),6) -- $(PY) -m pytest -m "not bench and not long" -n $(WORKERS) $(ARGS)
+test-loaded: $(STAMP) ## run `make test` and `make test-e2e` beside six busy processes (LOOPS=12, VERBS=test: others): none may depend on the machine's speed
+	@$(PY) -m tests.busy --loops $(or $(LOOPS),6) -- $(MAKE) $(or $(VERBS),test test-e2e)
 
 mutants: $(STAMP) build/mutants-env/.done ## mutate the code that must not err and see tests fail (ONLY="lease proof": some; ARGS=--living)
 	@$(PY) -m tools.mutants $(ONLY) $(ARGS)
@@ -121,7 +130,8 @@ build/mutants-env/.done: requirements/mutants.txt $(STAMP)
 	@touch $@
 
 test-all: ## run everything that CI runs, then the longest tests and those of images and delivery
-	@$(MAKE) check test test-ui test-gnn test-double test-engines test-long test-images test-delivery
+	@$(MAKE) check test EXAMPLES=patient
+	@$(MAKE) test-e2e test-ui test-gnn test-double test-engines test-long test-images test-delivery
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
 	@$(PY) -m tests.engines.kafka $(if $(SECURED),--secured)

@@ -1,4 +1,4 @@
-"""What all tests share: property tests that a busy machine may take its time for."""
+"""What all tests share: property tests that a busy machine may take its time for, and the guards of `make test`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests import guards
+
 settings.register_profile("patient", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fast", parent=settings.get_profile("patient"), max_examples=20)
 settings.load_profile("patient")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    guards.install()
+    config.pluginmanager.register(guards)
 
 
 @pytest.fixture(autouse=True)

@@ -33,6 +33,7 @@ def test_every_test_is_collected_where_nothing_is_recorded(tmp_path: Path) -> No
         assert f"\ntests/{folder}/" in f"\n{done.stdout}", folder
 
 
+@pytest.mark.e2e
 def test_no_suite_names_a_folder_and_one_within_it() -> None:
     made = subprocess.run(
         ["make", "-n", "test-long", "test-engines", "test-double", "test-delivery", "ARANGO_URL=x", "test-arango"],

@@ -84,6 +84,7 @@ def wheel(folder: Path, tags: str) -> Pin:
     return Pin(Requirement("thing==1.0"), (f"--hash=sha256:{digest}",))
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("tags", "had"),
     [
@@ -103,6 +104,7 @@ def test_a_wheel_is_had_where_it_fits(wheels: Path, tags: str, had: set[str]) ->
     assert found == had
 
 
+@pytest.mark.e2e
 def test_a_wheel_of_another_hash_is_refused(wheels: Path) -> None:
     pin = wheel(wheels, "py3-none-any")
     said = download([pin._replace(hashes=(HASH,))], "3.12", LINUX)
@@ -110,6 +112,7 @@ def test_a_wheel_of_another_hash_is_refused(wheels: Path) -> None:
     assert "DO NOT MATCH THE HASHES" in said
 
 
+@pytest.mark.e2e
 def test_a_file_whose_wheels_cannot_be_had_is_named(wheels: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["site.txt", "--python", "3.12", "--system", "linux-arm64"]) == 1
     assert "lock-check: site.txt, Python 3.12, linux-arm64: FAILED" in capsys.readouterr().out

@@ -25,6 +25,7 @@ def test_every_module_and_every_test_of_a_group_is_there() -> None:
     assert len(modules) == len(set(modules)), "a module is mutated once"
 
 
+@pytest.mark.e2e
 def test_its_environment_is_made_by_no_python_but_its_own_and_that_of_the_checkout() -> None:
     command = ["make", "--dry-run", "--what-if=requirements/mutants.txt", "build/mutants-env/.done"]
     outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}

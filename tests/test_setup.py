@@ -13,6 +13,8 @@ import pytest
 from tests.limits import LIMIT_S
 from tests.places import ROOT
 
+pytestmark = pytest.mark.e2e
+
 SCRIPT = ROOT / "tools" / "python.sh"
 
 

@@ -77,6 +77,7 @@ async def test_the_streams_are_those_of_the_settings_or_of_the_exchange() -> Non
         wiring.make_stream(StreamSettings(url="no url"), of_binance)
 
 
+@pytest.mark.e2e
 async def test_a_job_is_a_worker_that_knows_its_data_folder(settings: DataSettings) -> None:
     launcher = wiring.make_launcher(settings, environment={"STREAMFORGE_LOG_FORMAT": "json"})
     spec = JobSpec(name="job-x", target="arango-candles", queue_id="wf-x", attempt=1)
@@ -92,6 +93,7 @@ async def test_a_job_is_a_worker_that_knows_its_data_folder(settings: DataSettin
     await launcher.forget("job-x")
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("make", "absent"),
     [

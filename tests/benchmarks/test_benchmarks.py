@@ -27,6 +27,7 @@ SLOW = (
 )
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     "name", [pytest.param(one, marks=pytest.mark.long if one in SLOW else ()) for one in WITHOUT_ENGINE]
 )

@@ -124,6 +124,7 @@ def test_the_memory_of_a_process_that_is_gone_is_none() -> None:
     assert resident_mb(2**22 + 1) == 0
 
 
+@pytest.mark.e2e
 def test_the_memory_of_a_process_holds_that_of_its_children() -> None:
     alone = resident_mb(os.getpid())
     script = "held = bytearray(b'x') * 50_000_000; print('ready', flush=True); input()"

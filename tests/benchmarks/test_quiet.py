@@ -43,6 +43,7 @@ def test_the_last_try_counts_and_is_told(foreign: list[float]) -> None:
     assert (runs.runs, runs.disturbed) == (1, 1)
 
 
+@pytest.mark.e2e
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells who used the processors")
 def test_what_a_process_of_ours_uses_is_not_foreign() -> None:
     before = quiet._own_ticks()
@@ -70,6 +71,7 @@ print((quiet._own_ticks() - before) / os.sysconf("SC_CLK_TCK"))
 """
 
 
+@pytest.mark.e2e
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells who used the processors")
 def test_what_a_process_of_ours_leaves_behind_is_not_foreign() -> None:
     """Its standard output is open until it ends."""

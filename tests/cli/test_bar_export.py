@@ -65,6 +65,7 @@ def test_longer_candles_are_the_same_in_each_format_and_open_and_close_as_the_ex
         assert [row[name] for row in wanted] == [row[name] for row in own], name
 
 
+@pytest.mark.e2e
 def test_a_candle_that_reaches_into_a_hole_is_left_out_or_marked(cli: Cli, tmp_path: Path) -> None:
     hole = "BTCUSDT@2024-08-01T00:07:00Z:2024-08-01T00:09:00Z"
     with support.exchange("--hole", hole) as url:
@@ -87,6 +88,7 @@ def test_a_candle_that_reaches_into_a_hole_is_left_out_or_marked(cli: Cli, tmp_p
         assert parquet.read_table(file).column("complete").to_pylist() == [row["complete"] for row in marked]
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("type_name", ["api_trades", "api_agg_trades"])
 def test_candles_of_trades_are_the_exchanges_own_and_a_difference_is_told(
     cli: Cli, exchange_url: str, type_name: str
@@ -128,6 +130,7 @@ def test_candles_of_trades_are_the_exchanges_own_and_a_difference_is_told(
     ]
 
 
+@pytest.mark.e2e
 def test_what_one_of_two_series_lacks_is_not_compared(cli: Cli) -> None:
     cli.load("BTCUSDT", "api_agg_trades", "2024-08-01T01:00Z:2024-08-01T01:10:30Z")
     cli.load("BTCUSDT", TYPE, "2024-08-01T01:05Z:2024-08-01T01:30Z")
@@ -141,6 +144,7 @@ def test_what_one_of_two_series_lacks_is_not_compared(cli: Cli) -> None:
     assert (ran.code, f"{lacks} {TYPE} 2024-08-01T01:00Z:2024-08-01T01:05Z --data" in ran.err) == (1, True)
 
 
+@pytest.mark.e2e
 def test_a_data_set_of_candles_is_the_same_as_a_file_of_them_and_grows(cli: Cli, tmp_path: Path) -> None:
     cli.load("BTCUSDT", "api_candles_1h", "2024-07-31:2024-08-02T12:00Z")
     folder, file = tmp_path / "set", tmp_path / "all.parquet"

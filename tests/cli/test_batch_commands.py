@@ -33,6 +33,7 @@ HOW: dict[str, Any] = {
 }
 
 
+@pytest.mark.e2e
 def test_a_pattern_is_loaded_listed_shown_and_forgotten(cli: Cli) -> None:
     ran = cli("load", "[BO]*USDT,btcusdt", TYPE, HOUR).ok()
     batch_id = ran.out.split()[0]
@@ -77,6 +78,7 @@ def test_since_last_of_many_goes_on_from_each_symbols_own_end(cli: Cli) -> None:
     assert told[1] in " ".join(looked_at.split())
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("symbols", "more", "code", "said"),
     [
@@ -97,6 +99,7 @@ def test_what_cannot_be_loaded_is_refused_before_anything_begins(
     assert "did you mean ETHUSDT?" in ran.err or "ETHUSTD" not in ran.err
 
 
+@pytest.mark.e2e
 def test_with_a_wish_for_it_what_nobody_has_is_left_out_and_named(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "mine.txt"
     file.write_text("BTCUSDT  # the first\nETHUSTD\n")
@@ -166,6 +169,7 @@ class Ending(MemoryService):
         return service
 
 
+@pytest.mark.e2e
 async def test_a_batch_with_a_failure_says_why_and_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     service = await Ending.of(Status.FINISHED, Status.ERROR, Status.FINISHED)
     async with serving(service) as where:
@@ -201,6 +205,7 @@ async def test_a_stopped_batch_is_awaited(capsys: pytest.CaptureFixture[str]) ->
         assert row.split()[1:6] == ["interrupted", "2", "0", "0", "2"]
 
 
+@pytest.mark.e2e
 def test_ctrl_c_stops_a_batch_in_order_and_says_how_to_go_on(tmp_path: Path, slow_url: str) -> None:
     what = ("BTCUSDT,ETHUSDT", TYPE, YEARS)
     with loading(tmp_path / "data", slow_url, what=what) as started:

@@ -15,6 +15,8 @@ from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedSto
 from tests.cli.support import COLLECTION, MINUTE_MS, START_MS, TYPE, Cli, Json
 from tests.doubles.candles import candle_key
 
+pytestmark = pytest.mark.e2e
+
 SIX_HOURS, THREE_HOURS = "2024-08-01:2024-08-01T06:00Z", "2024-08-01T01:00Z:2024-08-01T04:00Z"
 
 

@@ -22,6 +22,8 @@ from tests.limits import LIMIT_S
 from tests.places import ROOT
 from tests.runtime.rig import CONTROL, EVENTS, QUEUE, Rig, words
 
+pytestmark = pytest.mark.e2e
+
 SCRIPT = "services/dummy-service/debug_producer.py"
 
 

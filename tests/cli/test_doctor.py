@@ -36,6 +36,7 @@ def checks(ran_json: Json) -> dict[str, Json]:
     return {check["part"]: check for check in ran_json["checks"]}
 
 
+@pytest.mark.e2e
 def test_all_is_well_and_nothing_is_left_behind(cli: Cli, tmp_path: Path) -> None:
     found = cli("doctor", "--json").ok().json
     assert found["ok"] is True
@@ -44,6 +45,7 @@ def test_all_is_well_and_nothing_is_left_behind(cli: Cli, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.e2e
 def test_of_a_folder_in_use_it_tells_what_is_there_and_changes_nothing(loaded: Cli) -> None:
     before = sorted(path for path in loaded.data.iterdir())
     found = checks(loaded("doctor", "--json").ok().json)
@@ -54,6 +56,7 @@ def test_of_a_folder_in_use_it_tells_what_is_there_and_changes_nothing(loaded: C
     assert sorted(path for path in loaded.data.iterdir()) == before
 
 
+@pytest.mark.e2e
 def test_an_overdue_schedule_is_named_with_what_to_do(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     cli("load", "BTCUSDT", "api_candles_1h", "2024-08-01").ok()
     cli("schedule", "add", "hourly", "BTCUSDT", "api_candles_1h", "--cron", "0 * * * *").ok()
@@ -69,6 +72,7 @@ def test_an_overdue_schedule_is_named_with_what_to_do(cli: Cli, monkeypatch: pyt
     assert told["next_step"] == f"see `streamforge schedule show hourly --data {cli.data}`"
 
 
+@pytest.mark.e2e
 def test_a_store_of_objects_that_ignores_conditions_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     put = ObjectFolder.put
 
@@ -81,6 +85,7 @@ def test_a_store_of_objects_that_ignores_conditions_is_told(cli: Cli, monkeypatc
     assert "the server does not know `If-None-Match`" in found["detail"]
 
 
+@pytest.mark.e2e
 def test_little_room_is_told_with_what_to_do(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     room: Json = {}
     for free, verdict in ((2**30, "works"), (2**30 - 1, "careful")):
@@ -92,6 +97,7 @@ def test_little_room_is_told_with_what_to_do(cli: Cli, monkeypatch: pytest.Monke
     assert "a year of 1m candles takes about 0.2 GB: make room" in room["next_step"]
 
 
+@pytest.mark.e2e
 def test_an_exchange_that_does_not_answer_fails_with_what_to_do(cli: Cli) -> None:
     ran = cli("doctor", "--exchange", "http://127.0.0.1:1/secret", "--data", str(cli.data), "--json", where=False)
     assert (ran.code, "secret" in ran.out) == (1, False)
@@ -102,6 +108,7 @@ def test_an_exchange_that_does_not_answer_fails_with_what_to_do(cli: Cli) -> Non
     assert "use --exchange test" in exchange["next_step"]
 
 
+@pytest.mark.e2e
 def test_a_newer_format_and_a_bad_setting_fail(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     cli.data.mkdir()
     (cli.data / "format.json").write_text('{"format": 99}')
@@ -114,6 +121,7 @@ def test_a_newer_format_and_a_bad_setting_fail(cli: Cli, monkeypatch: pytest.Mon
     assert found["bus"]["verdict"] == "works"
 
 
+@pytest.mark.e2e
 def test_a_misspelt_setting_is_pointed_out_here_and_by_who_would_have_read_it(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +133,7 @@ def test_a_misspelt_setting_is_pointed_out_here_and_by_who_would_have_read_it(
     assert "careful" not in cli("queues").ok().err
 
 
+@pytest.mark.e2e
 def test_a_folder_of_something_else_is_pointed_out(cli: Cli) -> None:
     cli.data.mkdir()
     (cli.data / "holiday.jpg").write_text("x")
@@ -141,6 +150,7 @@ def test_a_file_where_the_folder_should_be_fails(cli: Cli) -> None:
     assert f"{cli.data} is no folder" in checks(ran.json)["disk"]["detail"]
 
 
+@pytest.mark.e2e
 def test_a_folder_that_cannot_be_written_fails(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir(mode=0o500)
@@ -150,6 +160,7 @@ def test_a_folder_that_cannot_be_written_fails(tmp_path: Path) -> None:
     assert checks(ran.json)["disk"]["verdict"] == "fails"
 
 
+@pytest.mark.e2e
 def test_the_table_is_for_people(loaded: Cli) -> None:
     out = loaded("doctor").ok().out
     for part in PARTS:

@@ -62,6 +62,7 @@ def left(
     return cli, text.partition(":")[0]
 
 
+@pytest.mark.e2e
 def test_right_after_a_kill_all_commands_say_the_same_and_wait_goes_on_to_the_end(left: tuple[Cli, str]) -> None:
     cli, queue_id = left
     up = f"streamforge up --data {cli.data} --exchange {cli.exchange}"
@@ -119,6 +120,7 @@ def test_right_after_a_kill_all_commands_say_the_same_and_wait_goes_on_to_the_en
     assert "44,640 of 44,640 records stored, proven complete" in ended.out
 
 
+@pytest.mark.e2e
 async def test_no_manager_drives_it_while_a_command_only_keeps_others_out(left: tuple[Cli, str]) -> None:
     cli, queue_id = left
     async with session(Where(data=cli.data), Mode.CHANGE):
@@ -182,6 +184,7 @@ def test_what_is_under_way_at_a_server_is_waited_for_and_left_to_it(tmp_path: Pa
     until(lambda: not of_data(data))
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("left", [DECADE], indirect=True)  # it does not end before it is stopped
 def test_a_workflow_that_only_this_command_drives_is_stopped_by_it(left: tuple[Cli, str]) -> None:
     cli, queue_id = left
@@ -195,6 +198,7 @@ def test_a_workflow_that_only_this_command_drives_is_stopped_by_it(left: tuple[C
     assert known["span"]["end"] == "2024-01-01T00:00:00Z"
 
 
+@pytest.mark.e2e
 def test_topics_of_ended_workflows_are_removed_by_the_next_command(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = cli.load("BTCUSDT", TYPE, "2024-08-01:2024-08-01T01:00Z")
     folder = cli.data / "bus" / "topics" / f"{loaded['queue_id']}-data"

@@ -12,6 +12,8 @@ from streamforge.cli import exchange_process
 from streamforge.cli.command_errors import CliError
 from streamforge.cli.exchange_process import PORT_FILE, running_exchange
 
+pytestmark = pytest.mark.e2e
+
 
 async def test_a_port_that_another_program_takes_once_it_was_looked_at_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -138,6 +138,7 @@ def test_a_part_is_exactly_that_part_and_a_workflow_a_collection_and_a_series_gi
     assert list(tmp_path.iterdir()) == [], "a dash is stdout"
 
 
+@pytest.mark.e2e
 def test_a_series_over_several_collections_has_each_record_once_in_order(cli: Cli, exchange_url: str) -> None:
     cli.load("BTCUSDT", TYPE, "2024-08-01T23:00Z:2024-08-02T01:00Z")
     cli.load("BTCUSDT", TYPE, "2024-08-02:2024-08-02T02:00Z")
@@ -193,6 +194,7 @@ def test_parquet_needs_a_file_and_its_extra(loaded: Cli, tmp_path: Path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.e2e
 def test_a_reader_that_has_enough_ends_the_export_quietly(loaded_data: Path) -> None:
     command = f"{' '.join(COMMAND)} export BTCUSDT {TYPE} --data {loaded_data} | head -n 1; echo ${{PIPESTATUS[0]}}"
     ran = subprocess.run(

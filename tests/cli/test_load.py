@@ -22,6 +22,8 @@ from tests.cli import support
 from tests.cli.support import COLLECTION, HOUR, HOUR_MS, START_MS, TYPE, Cli, exchange, finished, process, until
 from tests.manager.support import accepted
 
+pytestmark = pytest.mark.e2e
+
 FURTHER = ("time_range", "records_there", "coverage", "seconds", "joined", "behind_seconds", "asked_range")
 
 

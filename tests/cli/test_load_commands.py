@@ -159,6 +159,7 @@ async def test_a_load_of_two_ranges_or_of_none_is_refused_before_anything_is_ask
         await load("BTCUSDT", "api_candles_1m", time_range, where=Where(server="http://nobody.invalid"), **options)
 
 
+@pytest.mark.e2e
 async def test_what_is_left_out_of_a_load_of_all_is_loaded_even_if_it_is_stored() -> None:
     service = await Joining.of()
     code, _ = await loaded(service, again=True)
@@ -207,6 +208,7 @@ async def test_one_that_failed_is_told_and_nothing_is_loaded_behind_it(capsys: p
     assert (len(service.requests), told["joined"], told["asked_range"]) == (1, True, ASKED_FOR)
 
 
+@pytest.mark.e2e
 async def test_who_joins_again_and_again_is_told_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     service = await Joining.of(left=9)
     with pytest.raises(CliError) as error:

@@ -23,6 +23,7 @@ def one(loaded: Cli) -> str:
     return found
 
 
+@pytest.mark.e2e
 def test_queues_are_listed_newest_first_and_filtered(cli: Cli) -> None:
     first = cli.load("BTCUSDT", TYPE, HOUR)["queue_id"]
     second = cli.load("ETHUSDT", TYPE, HOUR)["queue_id"]
@@ -38,6 +39,7 @@ def test_queues_are_listed_newest_first_and_filtered(cli: Cli) -> None:
     assert cli("queues", "--status", "error").err == "no workflow fits\n"
 
 
+@pytest.mark.e2e
 def test_queues_are_found_by_label_and_by_what_they_begin_with(cli: Cli) -> None:
     first = cli.load("BTCUSDT", TYPE, HOUR, "--label", "team:research", "--label", "desk:a")["queue_id"]
     second = cli.load("ETHUSDT", TYPE, HOUR, "--label", "team:ops")["queue_id"]
@@ -139,6 +141,7 @@ def test_a_series_of_which_nothing_is_known_is_an_error_that_says_what_was_meant
         assert f"`streamforge load DOGEEUR {TYPE} 2024-08 --data {loaded.data}" in far.err
 
 
+@pytest.mark.e2e
 def test_rm_asks_then_removes_and_keeps_records_unless_told(cli: Cli) -> None:
     first = cli.load("BTCUSDT", TYPE, HOUR)["queue_id"]
     refused = cli("rm", first)
@@ -156,6 +159,7 @@ def test_rm_asks_then_removes_and_keeps_records_unless_told(cli: Cli) -> None:
     assert cli("coverage", "BTCUSDT", TYPE, HOUR).code == 1
 
 
+@pytest.mark.e2e
 def test_rm_tells_which_records_stay_because_they_are_not_its_own(cli: Cli) -> None:
     cli.load("BTCUSDT", TYPE, "2024-08-01T22:00Z:2024-08-02T01:00Z")
     part = cli.load("BTCUSDT", TYPE, "2024-08-02:2024-08-02T02:00Z")["queue_id"]
@@ -173,6 +177,7 @@ def test_rm_tells_which_records_stay_because_they_are_not_its_own(cli: Cli) -> N
     assert [(s["verdict"], s["records"]) for s in kept["segments"]] == [("stored", 180)]
 
 
+@pytest.mark.e2e
 def test_a_failed_load_is_retried_to_its_end(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +227,7 @@ def test_targets_and_schemas_need_no_manager(cli: Cli) -> None:
     assert "open_time" in json.dumps(schema)
 
 
+@pytest.mark.e2e
 def test_of_a_workflow_that_ended_earlier_it_is_said_when(loaded: Cli) -> None:
     [listed] = loaded("queues", "--json").ok().json["queues"]
     queue_id, created, ended = listed["queue_id"], listed["created_at"], listed["ended_at"]
@@ -233,6 +239,7 @@ def test_of_a_workflow_that_ended_earlier_it_is_said_when(loaded: Cli) -> None:
     assert ran.out.startswith(told)
 
 
+@pytest.mark.e2e
 def test_a_queue_id_with_a_wrong_letter_is_recognised(loaded: Cli) -> None:
     [listed] = loaded("queues", "--json").ok().json["queues"]
     right = listed["queue_id"]
@@ -247,6 +254,7 @@ def test_a_queue_id_with_a_wrong_letter_is_recognised(loaded: Cli) -> None:
     assert loaded("show", right.upper()).ok().out.startswith(right)
 
 
+@pytest.mark.e2e
 def test_series_tells_span_records_and_holes(cli: Cli) -> None:
     assert cli("series", "--json").ok().json == {"series": []}
     assert not cli.data.exists()
@@ -290,6 +298,7 @@ def test_symbols_are_the_exchanges_with_their_status(cli: Cli) -> None:
     assert (nothing.code, nothing.err) == (0, "the exchange has no symbol that fits the pattern 'nope'\n")
 
 
+@pytest.mark.e2e
 def test_an_exchange_that_is_away_is_named_soon_and_given_up(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,7 @@ def served(cli: Cli) -> Iterator[str]:
         yield ready["url"]
 
 
+@pytest.mark.e2e
 def test_another_exchange_than_the_managers_is_refused_by_name(
     cli: Cli, served: str, other_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +165,7 @@ def test_another_exchange_than_the_managers_is_refused_by_name(
     cli("load", *what, *data, where=False).ok()  # without one it is the manager's
 
 
+@pytest.mark.e2e
 def test_what_goes_on_with_a_workflow_is_refused_too_and_the_same_exchange_is_taken(
     cli: Cli, served: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +197,7 @@ def test_a_folders_note_is_compared_where_no_manager_runs(cli: Cli, monkeypatch:
     assert f"or load from testnet.binance.vision with --exchange {TESTNET_URL}\n" in ran.err
 
 
+@pytest.mark.e2e
 def test_a_folder_is_loaded_from_the_exchange_of_its_data_and_that_is_said(cli: Cli) -> None:
     data = ("--data", str(cli.data))
     cli("load", "BTCUSDT", TYPE, HOUR, *data, "--exchange", "test", where=False).ok()
@@ -211,6 +214,7 @@ def test_a_folder_is_loaded_from_the_exchange_of_its_data_and_that_is_said(cli: 
         assert line(started, "holds data of") == told
 
 
+@pytest.mark.e2e
 def test_two_test_exchanges_are_two_exchanges(cli: Cli, other_url: str) -> None:
     """Candles of two seeds differ: in one folder they would be a series that no exchange ever had."""
     assert cli.exchange is not None
@@ -229,6 +233,7 @@ def test_two_test_exchanges_are_two_exchanges(cli: Cli, other_url: str) -> None:
             where=False).ok()  # fmt: skip
 
 
+@pytest.mark.e2e
 def test_only_an_accepted_load_says_which_exchange_a_folder_is_of(
     cli: Cli, other_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

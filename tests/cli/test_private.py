@@ -5,9 +5,12 @@ from __future__ import annotations
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import pytest
 
 from tests.cli.support import Cli, process, ready
 from tests.limits import LIMIT_S
+
+pytestmark = pytest.mark.e2e
 
 
 def test_a_private_manager_serves_who_has_its_link(cli: Cli, exchange_url: str) -> None:

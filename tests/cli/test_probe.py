@@ -93,6 +93,7 @@ async def test_no_pong_is_missed_however_early_it_comes(rig: Rig) -> None:
     assert all(command.sent_at == command.timestamp for command in commands)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -112,6 +113,7 @@ async def test_what_is_no_answer_is_none(rig: Rig, wrong: dict[str, Any]) -> Non
     assert (probed.probe.answered, probed.answers, probed.lacking) == (0, [], [1])
 
 
+@pytest.mark.e2e
 async def test_a_pong_that_is_missing_or_late_fails_and_two_to_one_ping_count_once(rig: Rig) -> None:
     seen: list[Command] = []
 
@@ -126,6 +128,7 @@ async def test_a_pong_that_is_missing_or_late_fails_and_two_to_one_ping_count_on
     assert [number for number, _ in probed.answers][:3] == [1, 2, 4]
 
 
+@pytest.mark.e2e
 async def test_a_stop_is_answered_by_the_event_that_is_expected(rig: Rig) -> None:
     await rig.send(EVENTS, [Message(None, encode_event(said("interrupted")))])  # of before
     stop: dict[str, Any] = {"command": "stop", "expect": "interrupted"}

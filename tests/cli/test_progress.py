@@ -247,6 +247,7 @@ def test_what_the_next_attempt_waits_for_is_told_without_the_lines_of_a_log() ->
         assert waits_for(workflow(waiting_for=pause + before)) == f"waits for {pause}{told}"
 
 
+@pytest.mark.e2e
 async def test_of_a_worker_that_was_killed_the_signal_is_told_and_not_its_log(tmp_path: Path) -> None:
     launcher = make(tmp_path)
     await launcher.start(job("killed", f"echo '{LINE}'; echo $$ >{tmp_path}/pid; exec sleep 60"))

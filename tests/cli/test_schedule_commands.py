@@ -163,6 +163,7 @@ async def test_doctor_names_what_is_overdue_or_fails(tmp_path: Path) -> None:
         assert found.next_step == f"see `streamforge schedule show hourly --server {where.server}`"
 
 
+@pytest.mark.e2e
 def test_without_a_manager_a_schedule_can_be_changed_and_says_that_nothing_fires_it(
     capsys: LINES, tmp_path: Path
 ) -> None:

@@ -36,6 +36,8 @@ from tests.cli.support import (
 from tests.engines.process import free_ports
 from tests.limits import LIMIT_S
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_first_stops_the_workflow_in_order(

@@ -18,6 +18,8 @@ from streamforge_utils.ports.provisioning import Finding
 from tests.e2e import rig
 from tests.limits import LIMIT_S
 
+pytestmark = pytest.mark.e2e
+
 URL, CA = "STREAMFORGE_STREAM_URL", "STREAMFORGE_STREAM_CA_PATH"
 NOBODY = "ws://127.0.0.1:1"
 

@@ -45,6 +45,7 @@ def age(folder: Path, seconds: float = LEFT_AFTER_S) -> None:
     os.utime(folder, (then, then))
 
 
+@pytest.mark.e2e
 def test_what_a_killed_export_to_objects_left_goes_with_the_next_one(whole: Path, tmp_path: Path) -> None:
     command = (sys.executable, "-c", KILLED, str(tmp_path))
     ran = subprocess.run(command, env=environment(TMPDIR=str(whole)), timeout=LIMIT_S)

@@ -155,6 +155,7 @@ def test_an_unexpected_fault_is_a_sentence_and_with_debug_a_traceback(
 SLOW = ("aiohttp", "starlette", "fastapi", "uvicorn", "uvloop", "pyarrow", "confluent_kafka")
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("arguments", "shown", "more"),
     [
@@ -200,6 +201,7 @@ def test_a_folder_of_a_newer_version_is_refused_by_name(cli: Cli, tmp_path: Path
         assert "has format 99; this version of StreamForge knows up to" in sentence(cli(*command), 2)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -324,6 +326,7 @@ def test_a_refusal_says_what_is_wrong_and_what_to_write(cli: Cli, command: str, 
     assert not cli.data.exists(), "nothing is made for a command that is refused"
 
 
+@pytest.mark.e2e
 def test_an_unknown_symbol_is_named_with_the_one_that_was_meant(cli: Cli) -> None:
     ran = cli("load", "BTCUSD", TYPE, "2024-08-01")
     assert ran.code == 2
@@ -357,6 +360,7 @@ def test_help_shows_a_default_without_parentheses(cli: Cli) -> None:
     assert "[default: STREAMFORGE_EXCHANGE_URL, else the one that the data came from, else binance]" in told
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("source", "message"),
     [

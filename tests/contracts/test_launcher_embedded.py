@@ -13,6 +13,8 @@ from tests.contracts.launcher import ClosingLauncher, LauncherContract, MakeLaun
 from tests.contracts.launcher_baskets import BasketContract, EndMember
 from tests.limits import LIMIT_S
 
+pytestmark = pytest.mark.e2e
+
 
 def make(directory: Path) -> ProcessLauncher:
     return ProcessLauncher(

@@ -62,6 +62,7 @@ def double(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArangoProcess]:
         yield found
 
 
+@pytest.mark.e2e
 class Double(Arango):
     @pytest.fixture
     def server(self, double: ArangoProcess) -> Mapping[str, str]:

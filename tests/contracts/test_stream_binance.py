@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 import pytest
 
+from streamforge.exchange.config import ExchangeConfig
+from streamforge_utils.adapters.binance.streams import message_pace
 from streamforge_utils.adapters.binance.streams.binance_stream import BinanceStream
 from streamforge_utils.adapters.binance.streams.stream_address import stream_address
 from streamforge_utils.ports.clock import SystemClock
@@ -19,6 +21,13 @@ from tests.doubles.streamserver import stream_server
 from tests.engines.tls import Authority
 from tests.exchange.conftest import MINUTE, peer
 from tests.exchange.sockets import socket
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection need not rest between its messages: no server here counts them."""
+    monkeypatch.setattr(message_pace, "WINDOW_S", 0.0)
+
 
 NAMES = ("btcusdt@trade", "ethusdt@depth@100ms", "这是测试币456@trade", "btcusdt@kline_1m")
 
@@ -81,7 +90,7 @@ TRADES = ("btcusdt@trade", "ethusdt@aggTrade", "这是测试币456@trade", "btcu
 
 @asynccontextmanager
 async def _test_exchange() -> AsyncIterator[KnownStreams]:
-    async with peer() as exchange:
+    async with peer(ExchangeConfig(message_limit=None)) as exchange:
         stream = BinanceStream(
             stream_address("", (exchange.exchange.url,)), connects=30, clock=SystemClock(), observer=NullObserver()
         )

@@ -70,6 +70,6 @@ class Socket:
 async def socket(peer: Peer, path: str, **options: Any) -> AsyncIterator[Socket]:
     """Connect to `path`. options: of `websockets`."""
     url = f"ws://127.0.0.1:{peer.exchange.port}{path}"
-    defaults: dict[str, Any] = {"ping_interval": None, "open_timeout": LIMIT_S, "close_timeout": 5.0}
+    defaults: dict[str, Any] = {"ping_interval": None, "open_timeout": LIMIT_S, "close_timeout": 0.2}
     async with connect(url, **(defaults | {"compression": None} | options)) as ws:
         yield Socket(peer, ws)

@@ -175,7 +175,7 @@ def _numbers(rows: list[list[str]]) -> list[int]:
     return [int(row[0]) - int(rows[0][0]) for row in rows]
 
 
-@pytest.mark.parametrize("micro", [False, True])
+@pytest.mark.parametrize("micro", [False, pytest.param(True, marks=pytest.mark.e2e)])
 async def test_rows_of_a_file_are_spoilt_and_its_checksum_is_right(micro: bool) -> None:
     path = TRADES.replace("2024-07-31", "2025-07-19") if micro else TRADES
     selection = "day=2025-07-19" if micro else OF_TRADES

@@ -20,6 +20,9 @@ from tests.exchange.conftest import NOW
 from tests.exchange.sockets import Json
 from tests.limits import LIMIT_S
 
+# Others' clients, whose clocks nobody moves.
+pytestmark = pytest.mark.e2e
+
 BOOKS = 60
 
 Top = list[list[float]]

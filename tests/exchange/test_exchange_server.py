@@ -73,6 +73,7 @@ def trades_by_python_binance(url: str, first: int, count: int) -> tuple[list[obj
         return singles[:count], list(islice(aggregates, count))
 
 
+@pytest.mark.e2e
 async def test_ccxt_loads_a_month_of_minutes() -> None:
     async with peer(CONFIG) as exchange:
         rows = await asyncio.to_thread(by_ccxt, exchange.exchange.url, "BTC/USDT", "1m", JULY)
@@ -101,6 +102,7 @@ async def oracle(exchange: Peer, endpoint: str) -> list[Any]:
     return msgspec.json.decode(answer.body, type=list[Any])
 
 
+@pytest.mark.e2e
 async def test_ccxt_loads_a_day_of_aggregated_trades_by_id() -> None:
     async with peer() as exchange:
         expected = await oracle(exchange, "aggTrades")

@@ -208,6 +208,7 @@ async def test_a_cut_answer_ends_in_the_middle() -> None:
         assert exchange.state.counts()["requests"] == {"/api/v3/klines": {"closed": 1, "200": 1}}
 
 
+@pytest.mark.e2e
 async def test_a_slow_answer_comes_late_and_a_dripping_one_in_pieces() -> None:
     async with peer(faulty("slow:ms=150,count=1", "drip:bytes=400,ms=20,after=1")) as exchange:
         started = time.monotonic()
@@ -218,6 +219,7 @@ async def test_a_slow_answer_comes_late_and_a_dripping_one_in_pieces() -> None:
         assert time.monotonic() - started >= 0.06
 
 
+@pytest.mark.e2e
 async def test_a_stall_says_nothing_until_it_closes_the_connection() -> None:
     # twice, because aiohttp's client asks again by itself
     async with peer(faulty("stall:seconds=0.1,count=2", "stall:seconds=30")) as exchange:

@@ -60,6 +60,7 @@ async def test_of_recorded_files_only_those_of_late_are_held(tmp_path: Path, mon
     assert A_DAY <= most <= MEGABYTE // 200 + 2 * A_DAY
 
 
+@pytest.mark.e2e
 async def test_of_what_is_stored_only_pages_of_late_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded_rows, "MOST_BYTES", MEGABYTE)
     store, kind = EmbeddedStore(tmp_path / "store"), kind_named("trades")

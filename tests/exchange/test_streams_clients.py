@@ -21,6 +21,9 @@ from tests.exchange.test_depth_clients import ccxt_of
 from tests.limits import LIMIT_S
 from tests.workers.live import LiveRig
 
+# Others' clients, whose clocks nobody moves.
+pytestmark = pytest.mark.e2e
+
 TRADES, BARS = 60, 3
 
 

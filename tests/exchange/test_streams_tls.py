@@ -25,7 +25,9 @@ async def test_streams_and_rest_with_tls(tmp_path: Path) -> None:
         context = ssl.create_default_context(cafile=running.ca)
         for host in ("127.0.0.1", "localhost"):
             url = running.tls_url.replace("https", "wss").replace("127.0.0.1", host)
-            async with connect(f"{url}/ws/btcusdt@trade", ssl=context, open_timeout=LIMIT_S) as client:
+            async with connect(
+                f"{url}/ws/btcusdt@trade", ssl=context, open_timeout=LIMIT_S, close_timeout=0.2
+            ) as client:
                 clock.advance(MINUTE)
                 assert '"e":"trade"' in str(await client.recv())
         async with aiohttp.ClientSession() as session:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from tests.histories.case_runner import Failure, failure_of, first_failure, shortest
@@ -25,8 +27,8 @@ from tests.histories.simulation import MakeEngines
 
 SEED = 0
 PARTS, CASES_A_PART = 40, 25
-SHORT = 12
-"""So many of the parts run always."""
+SHORT, MIDDLE = 3, 12
+"""So many of the parts run always, so many wherever time is given to e2e tests."""
 
 
 def check(cases: range, engines: MakeEngines) -> None:
@@ -34,9 +36,11 @@ def check(cases: range, engines: MakeEngines) -> None:
         pytest.fail(f"case {found[0]} of seed {SEED}: {shortest(found[1])}")
 
 
-@pytest.mark.parametrize(
-    "part", [pytest.param(one, marks=pytest.mark.long if one >= SHORT else ()) for one in range(PARTS)]
-)
+def _marks(part: int) -> Sequence[pytest.MarkDecorator]:
+    return () if part < SHORT else [pytest.mark.e2e] if part < MIDDLE else [pytest.mark.long]
+
+
+@pytest.mark.parametrize("part", [pytest.param(one, marks=_marks(one)) for one in range(PARTS)])
 def test_no_rule_is_broken(part: int) -> None:
     check(range(part * CASES_A_PART, (part + 1) * CASES_A_PART), MemoryEngines)
 

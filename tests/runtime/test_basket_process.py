@@ -51,6 +51,7 @@ async def test_a_signal_is_the_second_only_to_those_that_the_first_has_stopped(
         await rig.close()
 
 
+@pytest.mark.e2e
 async def test_a_member_whose_end_nobody_else_tells_tries_for_a_while_to_publish_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -164,6 +164,7 @@ def test_the_exchange_is_asked_for_the_book_behind_all_others_and_may_contradict
 BOOKS = 150
 
 
+@pytest.mark.e2e
 def test_so_many_books_of_a_node_are_handed_over_before_it_is_gone() -> None:
     """Each shadow has its share of the weight, which is no snapshot's within this time; the nodes are slow to begin."""
 

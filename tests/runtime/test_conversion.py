@@ -15,6 +15,8 @@ from streamforge_utils.ports.store import Document
 from streamforge_utils.runtime.conversion import PART_RECORDS, convert
 from tests.doubles.candles import candle
 
+pytestmark = pytest.mark.e2e
+
 START, MINUTE = 1_722_470_400_000, 60_000
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 """However busy the machine is."""

@@ -169,6 +169,7 @@ async def test_a_sink_that_was_told_to_stop_before_it_could_read_drains_all_the_
     assert (code, last.event, sink.stored) == (0, "interrupted", [b"1", b"2"])
 
 
+@pytest.mark.e2e
 async def test_a_second_stop_says_what_the_first_did_not_know(rig: Rig) -> None:
     sink = await begun(rig)
     await stopped(sink)

@@ -103,6 +103,7 @@ async def test_a_ban_is_told_with_its_end(rig: Rig) -> None:
     assert last(await rig.events())[1].banned_until_ms == 1_722_600_099_000
 
 
+@pytest.mark.e2e
 async def test_work_that_ignores_its_cancellation_is_an_error(rig: Rig) -> None:
     rig.environment["STREAMFORGE_STOP_GRACE_SECONDS"] = "0.5"
     over = asyncio.Event()

@@ -22,6 +22,8 @@ from tests.cleanenv import environment
 from tests.cli.support import HOUR, TYPE, YEARS, manager, until, workers_of, workflow_answer
 from tests.limits import LIMIT_S
 
+pytestmark = pytest.mark.e2e
+
 
 async def test_an_hour_is_loaded_into_a_folder_and_read(
     tmp_path: Path, exchange_url: str, capsys: pytest.CaptureFixture[str]

@@ -11,6 +11,8 @@ import pytest
 from tests.cli.support import manager
 from tests.manifests.schemas import ROOT
 
+pytestmark = pytest.mark.e2e
+
 
 def test_the_snippets_load_and_read_a_day(tmp_path: Path, exchange_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     snippets = re.findall(

@@ -55,6 +55,7 @@ def moment(time_ms: int) -> datetime:
     return datetime.fromtimestamp(time_ms / 1000, UTC)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("frame", frames.FRAMES)
 def test_every_record_comes_as_the_exchange_has_it(place: Place, frame: Any, exchange_url: str) -> None:
     series = streamforge.read(*SERIES, frame=frame, **place)
@@ -210,6 +211,7 @@ async def test_records_that_are_gone_are_noticed(loaded_data: Path, tmp_path: Pa
         streamforge.read(*SERIES, data=tmp_path / "copy")
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("where", ["folder", "server"])
 def test_what_a_load_moves_while_it_is_read_is_read_again(
     where: str, tmp_path: Path, exchange_url: str, monkeypatch: pytest.MonkeyPatch
@@ -244,6 +246,7 @@ def test_what_a_load_moves_while_it_is_read_is_read_again(
     assert len(rows) == 30
 
 
+@pytest.mark.e2e
 def test_importing_the_package_imports_nothing_else() -> None:
     script = (
         "import sys, streamforge; heavy = {'aiohttp', 'msgspec', 'pandas', 'polars', 'rich'} & set(sys.modules); "

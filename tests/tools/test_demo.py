@@ -16,6 +16,8 @@ from tests.limits import LIMIT_S
 from tests.places import ROOT
 from tools.demo import __main__ as demo
 
+pytestmark = pytest.mark.e2e
+
 DAY_MS = 86_400_000
 
 

@@ -169,6 +169,7 @@ async def test_it_ends_at_the_marker_of_the_named_producer_and_stores_no_marker(
     await rig.close()
 
 
+@pytest.mark.e2e
 async def test_stopped_by_command_it_ends_in_order_and_says_what_it_has_left(tmp_path: Path) -> None:
     rig = Shop(tmp_path, "stop")
     await rig.open(b'{"n":1}', b'{"n":2}')

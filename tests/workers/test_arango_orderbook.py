@@ -113,6 +113,7 @@ async def test_a_killed_sink_leaves_no_half_segment_and_doubles_nothing(
     await rig.close()
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("killed", [False, True])
 async def test_a_late_diff_does_not_replace_the_segment_that_begins_with_its_update(
     tmp_path: Path, killed: bool
@@ -161,6 +162,7 @@ async def test_offsets_are_committed_once_the_segment_is_put(tmp_path: Path) -> 
     await rig.close()
 
 
+@pytest.mark.e2e
 async def test_a_segment_is_closed_by_its_age(tmp_path: Path) -> None:
     rig = SinkRig(tmp_path)
     rig.environment |= {"STREAMFORGE_SEGMENT_BYTES": "100000", "STREAMFORGE_SEGMENT_SECONDS": "0.5"}

@@ -45,7 +45,14 @@ async def loaded(
         return dict(last.extra or {}), last.records_written, sum(sum(by.values()) for by in asked)
 
 
-@pytest.mark.parametrize(("samples", "requests", "files"), [("some", 1, 2), ("all", 13 + 12, 12), ("none", 0, 0)])
+@pytest.mark.parametrize(
+    ("samples", "requests", "files"),
+    [
+        ("some", 1, 2),
+        pytest.param("all", 13 + 12, 12, marks=pytest.mark.e2e),
+        pytest.param("none", 0, 0, marks=pytest.mark.e2e),
+    ],
+)
 async def test_a_right_year_has_no_false_alarm_and_costs_few_requests(
     tmp_path: Path, samples: str, requests: int, files: int
 ) -> None:
@@ -65,7 +72,7 @@ async def test_where_one_drawn_file_lies_all_are_looked_at_before_a_record_is_wr
     assert asked <= 5 * 3 * 2
 
 
-@pytest.mark.parametrize(("samples", "found"), [("all", 31), ("none", 0)])
+@pytest.mark.parametrize(("samples", "found"), [pytest.param("all", 31, marks=pytest.mark.e2e), ("none", 0)])
 async def test_one_altered_candle_of_a_month_and_of_its_days_is_found_where_all_are_sampled(
     tmp_path: Path, samples: str, found: int
 ) -> None:

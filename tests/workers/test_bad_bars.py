@@ -71,6 +71,7 @@ async def test_a_graph_names_the_bar_that_is_none(tmp_path: Path, changes: dict[
     _named(await _reason(rig, 1), words, symbol, time + (changes or {}).get("off", 0))
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(("changes", "words"), [*BARS, ({"open": 0.0}, f"has an open that is no price: {MEND}")])
 async def test_a_model_names_the_bar_that_is_none(tmp_path: Path, changes: dict[str, Any] | None, words: str) -> None:
     rig, time = TrainerRig(tmp_path), START_MS + 60 * DAY_MS
@@ -96,6 +97,7 @@ async def test_a_window_longer_than_the_data_is_refused_before_anything_is_train
     assert "choose a shorter window, or a time range of which there are more bars" in reason
 
 
+@pytest.mark.e2e
 async def test_prices_that_all_stand_still_are_told_before_anything_is_trained(tmp_path: Path) -> None:
     rig = TrainerRig(tmp_path)
     await rig.prepare()

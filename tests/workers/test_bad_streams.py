@@ -136,6 +136,7 @@ async def test_what_can_never_be_had_ends_a_loader_with_the_reason(
         await rig.close()
 
 
+@pytest.mark.e2e
 @OF_EACH
 @pytest.mark.parametrize(
     ("case", "most", "reason"),
@@ -160,6 +161,7 @@ async def test_a_proxy_that_cuts_is_told_and_nothing_is_lost_without_a_name(
             await rig.close()
 
 
+@pytest.mark.e2e
 @OF_EACH
 async def test_microseconds_where_milliseconds_were_expected_are_refused_and_told(
     tmp_path: Path, type_name: str

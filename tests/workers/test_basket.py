@@ -206,6 +206,7 @@ class BookBasketRig(BasketRig):
         return [(one.trust.value, one.why, one.cause) for _, one in sorted(newest.items())]
 
 
+@pytest.mark.e2e
 async def test_order_books_are_verified_on_a_common_connection_and_on_the_next_one(tmp_path: Path) -> None:
     async with peer(ExchangeConfig(message_limit=None)) as exchange:
         rig = BookBasketRig(tmp_path, exchange, ["BTCUSDT", "ETHUSDT", "SOLUSDT"])
@@ -298,6 +299,7 @@ async def test_what_a_slow_member_has_no_room_for_is_dropped_by_it_alone(tmp_pat
         await rig.close()
 
 
+@pytest.mark.e2e
 async def test_a_process_does_the_jobs_that_its_environment_names_until_a_signal_ends_them(tmp_path: Path) -> None:
     async with await serve(ExchangeConfig(trades_a_minute=1667)) as exchange:
         rig = BasketRig(tmp_path, Peer(exchange, exchange.state.clock, None), ["BTCUSDT", "ETHUSDT"])  # type: ignore[arg-type]

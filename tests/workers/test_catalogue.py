@@ -53,6 +53,7 @@ def test_an_unknown_target_is_refused_with_the_choices(target: str) -> None:
         workers.definition(target)
 
 
+@pytest.mark.e2e
 def test_a_worker_imports_its_own_file_only_and_no_http_client() -> None:
     script = (
         "import sys, streamforge.workers.__main__ as m; from streamforge import workers;"
@@ -126,6 +127,7 @@ def ran(*arguments: str, plugins: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.e2e
 def test_it_is_in_the_catalogue_and_has_its_options(plugin: Path) -> None:
     helped = ran("streamforge.workers", "deep-sink", "--help", plugins=str(plugin))
     assert helped.returncode == 0, helped.stderr
@@ -135,6 +137,7 @@ def test_it_is_in_the_catalogue_and_has_its_options(plugin: Path) -> None:
     assert "goes deep" in listed.stdout
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("program", ["streamforge.workers", "streamforge.manager", "streamforge.cli"])
 def test_a_plugin_that_is_not_there_stops_the_start_with_its_name(program: str, tmp_path: Path) -> None:
     ended = ran(program, plugins=str(tmp_path / "nowhere.py"))

@@ -34,6 +34,8 @@ from tests.limits import LIMIT_S
 from tests.runtime.rig import QUEUE, last, until
 from tests.workers.trainer_rig import DAYS, SETTINGS, TrainerRig, checkpoints, children, is_alive
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> ModelManifest:

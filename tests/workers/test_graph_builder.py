@@ -299,6 +299,7 @@ async def test_objects_that_are_refused_leave_no_graph_that_is_known(
     await rig.close()
 
 
+@pytest.mark.e2e
 async def test_objects_that_are_away_for_a_while_cost_nothing(
     tmp_path: Path, market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:

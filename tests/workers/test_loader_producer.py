@@ -225,6 +225,7 @@ async def test_without_an_archive_the_start_is_refused(tmp_path: Path) -> None:
     await rig.close()
 
 
+@pytest.mark.e2e
 async def test_a_worker_that_is_killed_while_it_fetches_and_reads_loses_nothing(
     host: ArchiveHost, tmp_path: Path
 ) -> None:
@@ -258,6 +259,7 @@ async def test_a_worker_that_is_killed_while_it_fetches_and_reads_loses_nothing(
     await rig.close()
 
 
+@pytest.mark.e2e
 async def test_who_waits_for_the_download_of_a_worker_that_is_killed_goes_on_with_it_and_a_third_uses_it(
     host: ArchiveHost, tmp_path: Path
 ) -> None:

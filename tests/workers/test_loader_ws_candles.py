@@ -13,6 +13,8 @@ from streamforge_utils.runtime.worker_process import load_worker
 from tests.runtime.rig import COLLECTION, TOPIC, markers, words
 from tests.workers.live import LiveRig
 
+pytestmark = pytest.mark.e2e
+
 
 def rig_of(folder: Path, exchange: RunningExchange) -> LiveRig:
     return LiveRig(folder, exchange, "ws_candles_1s")

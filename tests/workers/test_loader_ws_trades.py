@@ -57,6 +57,7 @@ async def test_what_happens_is_written_and_stored_each_once(
         await rig.close()
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     "fault",
     [
@@ -110,6 +111,7 @@ async def test_the_next_attempt_goes_on_behind_the_last_trade(tmp_path: Path) ->
         await rig.close()
 
 
+@pytest.mark.e2e
 async def test_a_process_that_is_killed_leaves_no_gap_and_nothing_twice(tmp_path: Path) -> None:
     async with await serve(ExchangeConfig(trades_a_minute=5000)) as exchange:
         rig = LiveRig(tmp_path, exchange, "ws_trade")

@@ -14,6 +14,8 @@ from streamforge.workers.gnn_trainer import DEFINITION
 from tests.workers.test_gnn_trainer import whole as whole
 from tests.workers.trainer_rig import TrainerRig
 
+pytestmark = pytest.mark.e2e
+
 
 async def test_a_disk_that_is_full_shows_no_model_and_with_room_it_is_the_same(
     tmp_path: Path, whole: ModelManifest, monkeypatch: pytest.MonkeyPatch

@@ -110,6 +110,7 @@ async def check(exchange: Peer, past: PastBook) -> None:
         ]
 
 
+@pytest.mark.e2e
 async def test_books_of_the_test_exchange_are_stored_and_come_back_as_they_were(tmp_path: Path) -> None:
     async with peer() as exchange:
         rig = BookRig(tmp_path, exchange.exchange)
@@ -145,6 +146,7 @@ async def test_books_of_the_test_exchange_are_stored_and_come_back_as_they_were(
         await rig.close()
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("fault", ["stream-missing:after=30,count=2", "stream-reset:after=30,count=1"])
 async def test_under_faults_a_verified_book_is_the_exchanges(tmp_path: Path, fault: str) -> None:
     async with peer(ExchangeConfig(faults=(fault,))) as exchange:
@@ -226,7 +228,10 @@ def _tickers(payloads: list[bytes], symbol: str) -> dict[int, BookTicker]:
 
 @pytest.mark.parametrize(
     ("symbol", "names", "last", "tickers"),
-    [("BTCUSDT", MIDNIGHT, 50093696318, 1072), ("NKNUSDT", (FOUR, FOUR_SNAPSHOTS), 499870179, 19)],
+    [
+        pytest.param("BTCUSDT", MIDNIGHT, 50093696318, 1072, marks=pytest.mark.e2e),
+        ("NKNUSDT", (FOUR, FOUR_SNAPSHOTS), 499870179, 19),
+    ],
 )
 async def test_recorded_books_equal_the_best_prices_at_every_update(
     tmp_path: Path, symbol: str, names: tuple[str, ...], last: int, tickers: int

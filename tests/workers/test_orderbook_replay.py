@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.workers import loader_ws_orderbook
 from tests.exchange.conftest import peer
 from tests.exchange.stored import load_of
 from tests.workers.test_orderbook import BookRig
+
+pytestmark = pytest.mark.e2e
 
 SPAN_MS = 30_000
 

@@ -19,6 +19,8 @@ from tests.limits import LIMIT_S
 from tests.places import ROOT
 from tests.runtime.rig import COLLECTION, Rig, last, words
 
+pytestmark = pytest.mark.e2e
+
 REPOSITORY = ROOT
 START = 1_722_470_400_000
 

@@ -131,6 +131,7 @@ async def test_what_large_documents_keep_out_is_told_apart(store: ArangoStore) -
     assert [answer.outcome for answer in answers] == [Outcome.UNCHANGED] * 100 + [Outcome.STALE] * 100
 
 
+@pytest.mark.e2e
 async def test_a_request_that_is_not_answered_in_time_is_sent_again(make: MakeStore, double: ArangoDouble) -> None:
     """Though all the time of the call is over by then."""
     store = make(Retries(answer_s=2, attempts=3, within_s=0.1, base_s=0.001))
@@ -208,6 +209,7 @@ async def test_no_other_try_is_made_once_the_time_is_over(double: ArangoDouble, 
     assert "given up after 6 tries" in said
 
 
+@pytest.mark.e2e
 @one_version
 async def test_a_server_that_falls_silent_is_blamed_on_its_setting_until_it_was_met(
     double: ArangoDouble, make: MakeStore

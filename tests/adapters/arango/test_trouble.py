@@ -218,6 +218,7 @@ async def test_documents_that_are_in_the_way_are_removed_the_next_time(
     assert await store.count("candles") == 0
 
 
+@pytest.mark.e2e
 @one_version
 async def test_who_waits_for_a_connection_does_not_wait_for_the_server(make: MakeStore, double: ArangoDouble) -> None:
     """Many slow statements at once: each is sent once, and a state is read beside them."""

@@ -107,6 +107,7 @@ async def test_a_fault_is_asked_through_while_it_passes_and_named_where_it_lasts
         assert made.observer.waits[-1] == (None, None), "what it waited for is no longer shown"
 
 
+@pytest.mark.e2e
 async def test_a_server_that_does_not_answer_is_given_up_in_time() -> None:
     async def stall(_: web.Request) -> web.StreamResponse:
         await asyncio.sleep(30)

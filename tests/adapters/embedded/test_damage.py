@@ -189,6 +189,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.e2e
 def test_a_full_disk_is_retryable_named_and_survived(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: SQLite's writes fail in the middle, then work again."""
     done = subprocess.run(

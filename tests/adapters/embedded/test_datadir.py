@@ -29,6 +29,7 @@ def test_a_folder_is_made_for_its_owner_only(tmp_path: Path) -> None:
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.e2e
 def test_one_process_holds_the_folder_and_the_others_learn_where_it_serves(tmp_path: Path) -> None:
     folder = DataDirectory(tmp_path)
     holder = subprocess.Popen(

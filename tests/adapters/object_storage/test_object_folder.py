@@ -59,6 +59,7 @@ asyncio.run(create(sys.argv[2].encode()))
 """
 
 
+@pytest.mark.e2e
 def test_of_processes_that_create_the_same_objects_one_creates_each(tmp_path: Path) -> None:
     root, pipe = tmp_path / "objects", subprocess.PIPE
     processes = {
@@ -84,6 +85,7 @@ def test_of_processes_that_create_the_same_objects_one_creates_each(tmp_path: Pa
     assert asyncio.run(there()) == dict(told)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("there", [None, b"old content"])
 @pytest.mark.parametrize(
     ("call", "when", "new"),

@@ -83,6 +83,7 @@ def test_ended_anywhere_and_begun_again_it_is_the_same_and_nothing_is_made_twice
     assert len(kept) == 8 * 3, "models and seeds times folds"
 
 
+@pytest.mark.e2e
 def test_in_processes_it_is_the_same_in_the_same_order_also_when_it_was_ended_and_begun_again(
     dataset: Dataset,
 ) -> None:
@@ -125,6 +126,7 @@ class Patient(Ridge):
         super().fit(train)
 
 
+@pytest.mark.e2e
 def test_epochs_are_told_with_their_part_by_this_process_and_by_others(dataset: Dataset) -> None:
     told, patient = list[tuple[str, int, int, Epoch]](), [Contender("patient", Patient, seeded=True)]
 
@@ -158,6 +160,7 @@ class Doomed(Ridge):
         raise InvalidInput("learning_rate", "it diverged")
 
 
+@pytest.mark.e2e
 def test_what_ends_in_a_process_is_told_with_the_model(dataset: Dataset) -> None:
     kept = Kept()
     contenders = [*baselines(dataset.definition.graph)[4:], Contender("doomed", partial(Doomed, killed=True))]

@@ -33,6 +33,8 @@ from tests.cleanenv import environment
 from tests.cli.support import COMMAND, HOUR_MS, Cli, Json, expected, oracle
 from tests.limits import LIMIT_S
 
+pytestmark = pytest.mark.e2e
+
 TYPE = "api_candles_1h"
 START_MS = 1_722_384_000_000  # 2024-07-31
 DAYS = "2024-07-31:2024-08-02"

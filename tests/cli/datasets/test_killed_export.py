@@ -90,6 +90,7 @@ def test_an_export_that_is_killed_between_any_two_changes_leaves_whole_files_and
     assert told == {0, 1, 2}
 
 
+@pytest.mark.e2e
 def test_an_export_that_is_killed_amid_a_file_leaves_no_part_of_it(days: Cli, tmp_path: Path) -> None:
     ran = export(days, tmp_path / "whole")
     wanted, folder = files(tmp_path / "whole"), tmp_path / "set"

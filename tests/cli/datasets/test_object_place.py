@@ -43,6 +43,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in found if not name.startswith(".")}
 
 
+@pytest.mark.e2e
 def test_objects_are_the_files_of_a_folder_and_are_brought_up_to_date(
     loaded: Cli, bucket: Path, tmp_path: Path
 ) -> None:
@@ -82,6 +83,7 @@ def test_what_the_store_refuses_is_said_and_nothing_is_listed(
     assert list(files(bucket)) == ["_manifest.json"]
 
 
+@pytest.mark.e2e
 def test_what_two_exports_list_at_once_is_all_listed(
     days: Cli, bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,8 @@ from tests.places import ROOT
 
 BEFORE = {
     "make check": ("tools/install_promtool.sh", "make kube-build ONLY=kubectl"),
-    "make test": ("make kube-build ONLY=kubectl",),
+    "make test": (),
+    "make test-e2e": (),
     "make test-engines": ("tools/install_engines.sh", "make kube-build"),
     "make test-gnn": ("tools/install_engines.sh",),
     "make test-long": ("tools/install_engines.sh", "make kube-build"),

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 from unittest.mock import AsyncMock
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis import Case
@@ -32,6 +33,9 @@ from tests.manager.api.support import (
     replace,
 )
 from tests.manager.memory_service import MemoryService
+
+# The requests are drawn while tests are collected.
+pytestmark = pytest.mark.e2e
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 

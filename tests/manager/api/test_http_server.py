@@ -113,6 +113,7 @@ async def test_signals_stay_with_the_process(start: Start) -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+@pytest.mark.e2e
 async def test_a_follower_that_comes_back_misses_nothing(start: Start, service: MemoryService) -> None:
     workflow = await started(service)
     place = f"{(await start()).url}/queues/{workflow.queue_id}/events"
@@ -282,6 +283,7 @@ async def _raw(url: str, sent: bytes) -> bytes:
 FOLDER = ROOT / "services" / "queue-manager"
 
 
+@pytest.mark.e2e
 def test_it_starts_asks_for_a_token_and_ends_in_order(tmp_path: Path) -> None:
     ports = {"STREAMFORGE_PORT": "0", "STREAMFORGE_METRICS_PORT": "0"}
     process = subprocess.Popen(

@@ -46,6 +46,7 @@ async def test_what_is_no_event_is_passed_over(client: httpx.AsyncClient, servic
     assert [e["id"] for e in body["events"]] == [3]
 
 
+@pytest.mark.e2e
 async def test_the_stream_of_an_ended_workflow_gives_all_and_ends(
     client: httpx.AsyncClient, service: MemoryService
 ) -> None:
@@ -65,6 +66,7 @@ async def test_the_stream_of_an_ended_workflow_gives_all_and_ends(
     assert parts[4:] == [""]
 
 
+@pytest.mark.e2e
 async def test_the_stream_continues_behind_the_last_event_id(client: httpx.AsyncClient, service: MemoryService) -> None:
     workflow = await started(service)
     for _ in range(3):

@@ -29,6 +29,7 @@ async def test_it_does_not_wait_for_proofs_that_hang() -> None:
     await world.die()
 
 
+@pytest.mark.e2e
 @pytest.mark.usefixtures("ticks")
 async def test_an_exchange_that_hangs_leaves_time_to_prove_what_is_stored() -> None:
     rig = await a_rig()

@@ -239,6 +239,7 @@ async def test_a_waiting_member_is_notified_that_another_one_left(tmp_path: Path
     await other.close()
 
 
+@pytest.mark.e2e
 async def test_the_pipe_of_a_killed_consumer_is_removed_by_the_next_message(tmp_path: Path) -> None:
     bus = EmbeddedBus(tmp_path)
     await bus.create_topic(TopicSpec(name="topic"))

@@ -40,6 +40,7 @@ def log_file(directory: Path, topic: str = "topic") -> Path:
     return path
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("retention", [Retention.CONSUMED, Retention.ROLLING])
 async def test_every_confirmed_message_survives_a_killed_producer(
     tmp_path: Path, bus: EmbeddedBus, retention: Retention
@@ -64,6 +65,7 @@ async def test_every_confirmed_message_survives_a_killed_producer(
         assert {message.key for message in received} == {label.encode()}
 
 
+@pytest.mark.e2e
 async def test_killed_members_are_replaced_and_leave_no_traces(tmp_path: Path, bus: EmbeddedBus) -> None:
     await (await bus.producer()).send("topic", numbered(5))
     async with remote((FACTORY, str(tmp_path)), "member", "topic", "group", "never") as process:

@@ -22,6 +22,8 @@ from streamforge_utils.ports.launcher import Job, JobSpec, JobState
 from tests.adapters.embedded.launcher.support import alive, ended, make, number, until
 from tests.limits import LIMIT_S
 
+pytestmark = pytest.mark.e2e
+
 OBEDIENT = """
 while :; do
     left=0

@@ -15,6 +15,8 @@ from streamforge_utils.ports.launcher import JobSpec, JobState
 from tests.adapters.embedded.launcher.support import WORKER, alive, ended, job, make, make_forking, number, until
 from tests.limits import LIMIT_S
 
+pytestmark = pytest.mark.e2e
+
 ENDLESS = "exec sleep 300"
 
 

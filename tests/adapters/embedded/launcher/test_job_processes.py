@@ -28,6 +28,8 @@ from tests.adapters.embedded.launcher.support import alive, ended, job, make, nu
 from tests.doubles.manualclock import ManualClock
 from tests.limits import LIMIT_S
 
+pytestmark = pytest.mark.e2e
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who holds which lock")
 
 UNOBSERVED = (

@@ -27,6 +27,8 @@ from tests.adapters.embedded.launcher.support import ended, job, make, number, u
 from tests.limits import LIMIT_S
 from tests.places import ROOT
 
+pytestmark = pytest.mark.e2e
+
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ NEWEST = {"3.11": "3.11.14", "3.12": "3.12.10"}
 
 
 class Pair(msgspec.Struct):
-    """One line; names of headers are in lower case."""
+    """One line; names of headers are in lower case. unreadable: why the line is not one, else empty."""
 
     id: str
     kind: str = ""
@@ -31,6 +31,7 @@ class Pair(msgspec.Struct):
     match: str = msgspec.field(name="response_body_match", default="")
     setup: list[dict[str, Any]] = []
     note: str = ""
+    unreadable: str = ""
 
     def __post_init__(self) -> None:
         self.headers = {name.lower(): str(value) for name, value in self.headers.items()}
@@ -46,7 +47,11 @@ class Pair(msgspec.Struct):
     @property
     def route(self) -> str:
         """The path without the database and without the query string."""
-        return re.sub(r"^/_db/[^/]+", "", self.path.partition("?")[0])
+        return _route(self.path)
+
+    @property
+    def family(self) -> str:
+        return family_of(self.path)
 
     @property
     def server_version(self) -> str:
@@ -61,7 +66,24 @@ class Pair(msgspec.Struct):
         return self.deployment == "cluster" or self.note.startswith("CLUSTER")
 
 
+def _route(path: str) -> str:
+    return re.sub(r"^/_db/[^/]+", "", path.partition("?")[0])
+
+
+def family_of(path: str) -> str:
+    """The first two parts of a path without its database: `_api/document`."""
+    return "/".join(_route(path).split("/")[1:3])
+
+
 def read(path: Path) -> list[Pair]:
     """All lines of a file; null is as good as nothing."""
-    lines = [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
-    return [msgspec.convert({n: value for n, value in line.items() if value is not None}, Pair) for line in lines]
+    lines = enumerate(path.read_bytes().splitlines(), start=1)
+    return [_pair(number, line) for number, line in lines if line.strip()]
+
+
+def _pair(number: int, line: bytes) -> Pair:
+    try:
+        given = {name: value for name, value in json.loads(line).items() if value is not None}
+        return msgspec.convert(given, Pair)
+    except (ValueError, AttributeError) as error:
+        return Pair(id=f"line {number}", unreadable=f"no recording: {error}")

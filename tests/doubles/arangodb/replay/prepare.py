@@ -8,45 +8,26 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
 
-from tests.doubles.arangodb.replay.lines import REVISION, Pair
+from tests.doubles.arangodb.collections import DOCUMENTS, EDGES
+from tests.doubles.arangodb.dispatch import FAMILIES
+from tests.doubles.arangodb.replay.examples import EXAMPLE_GRAPHS
+from tests.doubles.arangodb.replay.lines import REVISION, Pair, family_of
 
 ROOT = {"authorization": "Basic " + base64.b64encode(b"root:").decode()}
 STALE = "_aaaaaaaaaa"
 
-_PEOPLE = {
-    "female": [{"_key": "alice", "name": "Alice"}, {"_key": "diana", "name": "Diana"}],
-    "male": [{"_key": "bob", "name": "Bob"}, {"_key": "charly", "name": "Charly"}],
-}
-_RELATIONS = [
-    {"_from": "female/alice", "_to": "male/bob", "type": "married", "vertex": "alice"},
-    {"_from": "female/alice", "_to": "male/charly", "type": "friend", "vertex": "alice"},
-    {"_from": "male/charly", "_to": "female/diana", "type": "married", "vertex": "charly"},
-    {"_from": "male/bob", "_to": "female/diana", "type": "friend", "vertex": "bob"},
-]
-_NAMES = ["alice", "bob", "charlie", "dave", "eve"]
-_KNOWS = [("alice", "bob"), ("bob", "charlie"), ("bob", "dave"), ("eve", "alice"), ("eve", "bob")]
-
-EXAMPLE_GRAPHS: dict[str, dict[str, Any]] = {
-    "social": {
-        "ends": {"relation": ["female", "male"]},
-        "vertices": _PEOPLE,
-        "edges": {"relation": _RELATIONS},
-    },
-    "knows_graph": {
-        "ends": {"knows": ["persons"]},
-        "vertices": {"persons": [{"_key": name, "name": name.capitalize()} for name in _NAMES]},
-        "edges": {"knows": [{"_from": f"persons/{a}", "_to": f"persons/{b}"} for a, b in _KNOWS]},
-    },
-}
-"""Those of the example graphs of ArangoDB that are recorded: ends of each edge collection, and documents."""
-
 
 class SetupFailed(Exception):
     """A step of a setup that the double refused."""
+
+
+class NotReplayable(Exception):
+    """The recording names what the double, or this replay, does not know: the message says what."""
 
 
 class Answer:
@@ -89,9 +70,12 @@ class Stage:
         return answer.json()
 
     async def prepare(self) -> None:
-        """Make all steps of the setup."""
+        """Make all steps of the setup. Raises SetupFailed, NotReplayable."""
         for step in self._pair.setup:
-            await getattr(self, f"_{step['op']}")(step)
+            make = self._steps().get(step["op"])
+            if make is None:
+                raise NotReplayable(f"an unknown step of a setup: {step['op']}")
+            await make(step)
 
     async def ask(self) -> Answer:
         """Send the recorded request, its names bound."""
@@ -182,6 +166,23 @@ class Stage:
 
     # --- steps
 
+    def _steps(self) -> dict[str, Callable[[dict[str, Any]], Awaitable[None]]]:
+        return {
+            "aql": self._aql,
+            "create_collection": self._create_collection,
+            "create_database": self._create_database,
+            "create_graph": self._create_graph,
+            "drop_database": self._drop_database,
+            "ensure_index": self._ensure_index,
+            "graph_add_vertex_collection": self._graph_add_vertex_collection,
+            "insert": self._insert,
+            "insert_generated": self._insert_generated,
+            "load_example_graph": self._load_example_graph,
+            "remove": self._remove,
+            "request": self._request,
+            "use_database": self._use_database,
+        }
+
     async def _create_collection(self, step: dict[str, Any]) -> None:
         body = {"name": step["name"], **(step.get("options") or {})}
         if step.get("type"):
@@ -209,6 +210,10 @@ class Stage:
         self._indexes.append(made["id"])
 
     async def _request(self, step: dict[str, Any]) -> None:
+        if family_of(step["path"]) not in FAMILIES:
+            raise NotReplayable(
+                f"a setup that calls a family which StreamForge does not use: /{family_of(step['path'])}"
+            )
         answer = await self.call(step["method"], await self._bound_path(step["path"]), step.get("body"))
         if step["method"] == "POST" and step["path"].partition("?")[0].endswith("/_api/cursor"):
             self._cursor = answer.json().get("id", self._cursor)
@@ -221,11 +226,25 @@ class Stage:
         await self._must("POST", f"/_api/gharial/{step['graph']}/vertex", {"collection": step["collection"]})
 
     async def _load_example_graph(self, step: dict[str, Any]) -> None:
-        example = EXAMPLE_GRAPHS[step["name"]]
-        definitions = [{"collection": name, "from": ends, "to": ends} for name, ends in example["ends"].items()]
-        await self._must("POST", "/_api/gharial", {"name": step["name"], "edgeDefinitions": definitions})
-        for collection, documents in (example["vertices"] | example["edges"]).items():
+        example = EXAMPLE_GRAPHS.get(step["name"])
+        if example is None:
+            raise NotReplayable(f"an unknown example graph: {step['name']}")
+        if example.named:
+            definitions = [{"collection": name, "from": ends, "to": ends} for name, ends in example.ends.items()]
+            await self._must("POST", "/_api/gharial", {"name": step["name"], "edgeDefinitions": definitions})
+        else:
+            for kind, names in ((DOCUMENTS, example.vertices), (EDGES, example.edges)):
+                for name in names:
+                    await self._must("POST", "/_api/collection", {"name": name, "type": kind})
+        for collection, documents in (example.vertices | example.edges).items():
             await self._must("POST", f"/_api/document/{collection}", documents)
+        for collection in example.geo:
+            index = {"type": "geo", "fields": ["geometry"], "geoJson": True}
+            await self._must("POST", f"/_api/index?collection={collection}", index)
+
+    async def _aql(self, step: dict[str, Any]) -> None:
+        query = {"query": step["query"], "bindVars": step.get("bindVars") or {}}
+        await self._must("POST", "/_api/cursor", query)
 
     async def _create_database(self, step: dict[str, Any]) -> None:
         await self._must("POST", "/_db/_system/_api/database", {"name": step["name"]})

@@ -24,7 +24,7 @@ from streamforge import wiring
 from streamforge_utils.adapters.embedded.bus.consumer import EmbeddedConsumer
 from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.store import Document
-from streamforge_utils.runtime import sinks
+from streamforge_utils.runtime.sink import sinks
 
 RECORDS = {Size.FULL: 10_000_000, Size.QUICK: 300_000, Size.TINY: 2000}
 ROUNDS = {Size.FULL: 1, Size.QUICK: 3, Size.TINY: 1}

@@ -25,7 +25,7 @@ from streamforge_utils.adapters.embedded.store.collection_files import Catalogue
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 
 MILLION = 1_000_000
 TRADES = {

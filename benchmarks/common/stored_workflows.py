@@ -25,7 +25,7 @@ from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.messages import Progress
 from streamforge_utils.model.names import CODE_ALPHABET, CODE_LENGTH, job_name
 from streamforge_utils.ports.store import Labels, State, StateStore
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT")
 TYPES = ("api_candles_1m", "api_candles_1h", "api_candles_1d")

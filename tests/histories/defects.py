@@ -27,7 +27,7 @@ from streamforge_utils import reading
 from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.runtime.supervisor import Supervisor
+from streamforge_utils.runtime.life.supervisor import Supervisor
 
 _replace = msgspec.structs.replace
 

@@ -36,7 +36,9 @@ from streamforge_utils.model.kinds.candles import Klines
 from streamforge_utils.model.messages import TERMINAL_EVENTS, decode_event
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.store import State
-from streamforge_utils.runtime import environment, history_loader, sinks, supervisor
+from streamforge_utils.runtime.history import history_loader
+from streamforge_utils.runtime.life import environment, supervisor
+from streamforge_utils.runtime.sink import sinks
 from tests.doubles.virtualclock import VirtualClock
 from tests.doubles.virtualloop import VirtualLoop
 from tests.histories.comparison import Comparison

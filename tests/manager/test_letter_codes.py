@@ -10,7 +10,7 @@ from streamforge_utils.model.documents import refusal
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.json_documents import JsonDocuments
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.runtime.topic_writer import _cut
+from streamforge_utils.runtime.output.topic_writer import _cut
 from tests.doubles.candles import stored_document
 from tests.e2e.test_dead_letters import record
 

@@ -14,7 +14,7 @@ from streamforge.workers.arango_candles import DEFINITION
 from streamforge_utils.model.kinds.candles import Candle, encode_candle
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.store import Answer, Outcome
-from streamforge_utils.runtime.conversion import HelperProcess
+from streamforge_utils.runtime.sink.conversion import HelperProcess
 from tests.doubles.candles import candle
 from tests.doubles.faulty import always, times
 from tests.limits import LIMIT_S

@@ -80,8 +80,8 @@ async def binance_answers() -> bool:
     """Whether the exchange of the settings answers a ping in time."""
     import aiohttp
 
-    from streamforge_utils.runtime.environment import load
-    from streamforge_utils.runtime.settings import ExchangeSettings
+    from streamforge_utils.runtime.life.environment import load
+    from streamforge_utils.runtime.life.settings import ExchangeSettings
 
     urls = load(ExchangeSettings, os.environ).urls
     try:

@@ -28,8 +28,8 @@ from streamforge_utils.model.kinds.registry import has_history, kinds, series_of
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.job_settings import KubernetesSettings, Pair, SecretKey, SecretVariable
 from streamforge_utils.ports.launcher import JobSpec
-from streamforge_utils.runtime.settings import DataSettings
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.life.settings import DataSettings
+from streamforge_utils.runtime.life.worker_definition import Source
 
 NOTE = "# Generated from the code by `make docs`: do not edit.\n"
 CODE = "abc123"

@@ -14,8 +14,8 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.archive import Archive, ArchiveFile, FileRefused
 from streamforge_utils.ports.exchange import Exchange, SymbolInfo
-from streamforge_utils.runtime.archive_loader import clipped
-from streamforge_utils.runtime.archive_plan import Reading, is_month, readings
+from streamforge_utils.runtime.history.archive_loader import clipped
+from streamforge_utils.runtime.history.archive_plan import Reading, is_month, readings
 
 ARCHIVED = "ARCHIVED"
 """The status of a symbol that only the archive has."""

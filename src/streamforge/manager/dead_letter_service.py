@@ -12,7 +12,7 @@ from streamforge.manager.read_letters import read_letters
 from streamforge.manager.use_cases import DeadLetter, DeadLetterPage, NotNow
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.topic_reading import PartitionRange, union
-from streamforge_utils.runtime.dead_letter_replay import LetterPlace
+from streamforge_utils.runtime.input.dead_letter_replay import LetterPlace
 
 MOST_CHOSEN = 400
 """Their places go to the sink in one variable, of which Linux takes 128 KiB."""

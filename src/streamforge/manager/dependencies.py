@@ -35,9 +35,9 @@ from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.launcher import Launcher
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.logs import TextRedactor
-from streamforge_utils.runtime.settings import SampledFiles
+from streamforge_utils.runtime.life.context import MessageBus
+from streamforge_utils.runtime.life.settings import SampledFiles
+from streamforge_utils.runtime.telemetry.logs import TextRedactor
 
 
 async def nothing_known() -> Mapping[str, str]:

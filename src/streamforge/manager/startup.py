@@ -25,9 +25,9 @@ from streamforge.manager.running_manager import Ports, Running, running
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Identity
 from streamforge_utils.ports.instrumentation import Observer
-from streamforge_utils.runtime.environment import secrets_of
-from streamforge_utils.runtime.logs import Redactor
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.environment import secrets_of
+from streamforge_utils.runtime.life.settings import DataSettings
+from streamforge_utils.runtime.telemetry.logs import Redactor
 
 
 class Starter(msgspec.Struct, frozen=True, kw_only=True):

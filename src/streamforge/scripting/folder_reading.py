@@ -28,8 +28,8 @@ from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.environment import load
+from streamforge_utils.runtime.life.settings import DataSettings
 
 
 class NoFolder(StreamForgeError):

@@ -19,7 +19,7 @@ from streamforge.manager.specifications import asyncapi, schemas
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import KIND
 from streamforge_utils.model.messages import Progress, decode_command, decode_event, decode_marker
-from streamforge_utils.runtime.topic_writer import HEADERS
+from streamforge_utils.runtime.output.topic_writer import HEADERS
 from tests.doubles.candles import decode_candle, stored_document
 from tests.manager.api.support import LOCAL, OPERATOR, READER, TOKENS, client_of, problem
 from tests.manager.memory_service import NOW_MS, MemoryService

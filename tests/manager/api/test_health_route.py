@@ -18,7 +18,7 @@ from streamforge.manager.manager_settings import ManagerSettings
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.store import Usage
-from streamforge_utils.runtime.logs import TextRedactor
+from streamforge_utils.runtime.telemetry.logs import TextRedactor
 from tests.manager.api.support import OPERATOR, READER, TOKENS, client_of, failed, problem, running, started
 from tests.manager.api.test_schedule_routes import added
 from tests.manager.execution.world import retain

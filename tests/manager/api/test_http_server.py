@@ -23,7 +23,7 @@ from streamforge.manager.api.routing import Limits
 from streamforge.manager.manager_settings import ManagerSettings
 from streamforge.manager.persistence import record_reader
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.runtime.environment import variables
+from streamforge_utils.runtime.life.environment import variables
 from tests.addresses import EVERYWHERE
 from tests.cleanenv import environment
 from tests.limits import LIMIT_S

@@ -20,7 +20,7 @@ from streamforge_utils.model.completeness.continuity import MOST_TURNED
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.messages import Live, Progress
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.interval_rig import AWAITING, STREAM, SUSPECTED, VERIFIED, BookRecords, at, counted, shown
 from tests.manager.support import World, decide_running, replace, with_attempt

@@ -9,7 +9,7 @@ from streamforge.manager.execution.log_keeper import LogKeeper
 from streamforge.manager.persistence.attempt_logs import COLLECTION, SHARED_BYTES
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.launcher import JobState
-from streamforge_utils.runtime.logs import TextRedactor
+from streamforge_utils.runtime.telemetry.logs import TextRedactor
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.world import finish, launched, store_bars, turns_until_ended
 from tests.manager.support import LOADER, NOW, SINK, World, attempt, ended, job_named

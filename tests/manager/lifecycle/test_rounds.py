@@ -20,7 +20,7 @@ from streamforge.manager.workflow import Attempt, Failure, Part, Plan, Proof, Re
 from streamforge_utils.model.coverage import IdsRead
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.model.topic_reading import PartitionRange
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.life.worker_definition import Source
 from tests.manager.support import DAY, DAY_START, HOUR_MS, LOADER, NOW, POLICY, SINK, accepted, replace, rest, step
 
 FAILURE = Failure(reason="no such symbol", next_step="correct it")

@@ -15,7 +15,7 @@ from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.topic_reading import PartitionRange
 from streamforge_utils.ports.bus import Consumer, Message, Received, Start, TopicSpec
-from streamforge_utils.runtime.topic_specs import dead_letters_topic
+from streamforge_utils.runtime.output.topic_specs import dead_letters_topic
 from tests.doubles.memorybus import MemoryBus
 from tests.manager.support import SINK, accepted, replace
 

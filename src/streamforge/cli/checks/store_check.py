@@ -20,9 +20,9 @@ from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.usage import Sample, with_sample
 from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.ports.store import Document, Outcome, Store, Usage
-from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.server_settings import ArangoSettings
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.environment import load
+from streamforge_utils.runtime.life.server_settings import ArangoSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 
 _PREFIX = "streamforge-doctor-"
 _LEFT_S = 600

@@ -27,11 +27,11 @@ from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.backup_folder import MANIFEST
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.object_settings import FOLDER as OBJECTS
-from streamforge_utils.runtime.object_settings import ObjectSettings
-from streamforge_utils.runtime.server_settings import ArangoSettings
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.environment import load
+from streamforge_utils.runtime.life.object_settings import FOLDER as OBJECTS
+from streamforge_utils.runtime.life.object_settings import ObjectSettings
+from streamforge_utils.runtime.life.server_settings import ArangoSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 
 _ON_KAFKA = "the topics are Kafka's (KAFKA_BOOTSTRAP_SERVERS) and not in it: docs/backup.md tells what of them to keep"
 _OBJECTS = "objects (segments of order books, what retention removed, data sets) are in {}, not in it: copy them, too"

@@ -16,7 +16,7 @@ from streamforge.manager.workflow import SourceChoice
 from streamforge.manager.workflow_labels import MOST_LABELS
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import is_live_type, kind_of_type, normal_type
-from streamforge_utils.runtime.dead_letter_replay import LetterPlace
+from streamforge_utils.runtime.input.dead_letter_replay import LetterPlace
 
 _TEXT = 300
 _MANY = 32

@@ -29,9 +29,9 @@ from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.archive import Archive, ArchiveFile
-from streamforge_utils.runtime.archive_loader import UNSERVED
-from streamforge_utils.runtime.record_order import LACKS
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.history.archive_loader import UNSERVED
+from streamforge_utils.runtime.history.record_order import LACKS
+from streamforge_utils.runtime.life.worker_definition import Source
 
 
 async def searched(

@@ -13,7 +13,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.messages import EOS_KEY
 from streamforge_utils.ports.bus import Consumer, Start
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.worker_definition import Role
 
 COUNTED_AT_MOST = 500_000
 """Messages of one sink's topic that are read; a loader is paced to be fewer ahead of its sinks."""

@@ -33,7 +33,7 @@ from streamforge_utils.model.kinds.registry import kind_named, kind_of, rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.object_store import DamagedObject, ObjectStore
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.worker_definition import Role
 
 INTERVALS_A_STEP = 1000
 LINKS_A_STEP = 20_000

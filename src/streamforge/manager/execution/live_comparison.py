@@ -34,7 +34,7 @@ from streamforge_utils.model.kinds.paging import ById
 from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.worker_definition import Role
 
 RECORDS_A_STEP = 20_000
 _BARS_ASKED = 500

@@ -22,7 +22,7 @@ from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.registry import has_history, rule_of
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 
 _OVERLAP_MS = 1000
 """How much of its end a history has in common with the stream, where records have ids that must meet."""

@@ -37,7 +37,7 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.store import DocumentStore
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.worker_definition import Role
 
 _ROUNDS = 2
 """How often each question about a hole is asked."""

@@ -12,7 +12,7 @@ from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.object_store import ObjectStore
-from streamforge_utils.runtime.stored_segments import StoredSegments
+from streamforge_utils.runtime.sink.stored_segments import StoredSegments
 
 _log = structlog.get_logger(__name__)
 

@@ -23,7 +23,7 @@ from streamforge_utils.model.kinds.registry import kind_of, kinds_in_segments
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.object_store import DamagedObject, ObjectStore
-from streamforge_utils.runtime.stored_segments import StoredSegments
+from streamforge_utils.runtime.sink.stored_segments import StoredSegments
 
 LOOK_EVERY_S = 3600.0
 ORPHANS_EVERY_S = 86400.0

@@ -23,7 +23,7 @@ from streamforge_utils.model.kinds.registry import kind_of, type_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.object_store import DamagedObject
-from streamforge_utils.runtime.stored_segments import StoredSegment, StoredSegments
+from streamforge_utils.runtime.sink.stored_segments import StoredSegment, StoredSegments
 
 AGAIN_S = 60.0
 _DOCUMENTS = 2000

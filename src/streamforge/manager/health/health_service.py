@@ -39,7 +39,7 @@ from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.usage import Sample, full_at_ms, growth_per_day, with_sample
 from streamforge_utils.ports.launcher import JobState
 from streamforge_utils.ports.provisioning import Finding
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.worker_definition import Role
 
 FRESH_S: Final = 3.0
 """A report holds for so long."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from streamforge_utils.model.secret import shown_address
-from streamforge_utils.runtime.environment import Variable, variables
+from streamforge_utils.runtime.life.environment import Variable, variables
 
 _LONGEST = 300
 

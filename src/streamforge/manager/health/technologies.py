@@ -6,7 +6,7 @@ import sqlite3
 from importlib.metadata import version
 
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 
 
 async def technologies(settings: DataSettings, store: Store) -> dict[str, str]:

@@ -14,7 +14,7 @@ from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Segment, Verdict, outside, overlay, verdict_of
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.model.topic_reading import PartitionRange, total
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
 

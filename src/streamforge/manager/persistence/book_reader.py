@@ -23,7 +23,7 @@ from streamforge_utils.model.spelling import closest
 from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.past_books import NoBook, PastBooks, RebuiltBook
+from streamforge_utils.runtime.sink.past_books import NoBook, PastBooks, RebuiltBook
 
 _AT_ONCE = 2
 """Each holds a segment and a book."""

@@ -16,8 +16,8 @@ from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.topic_reading import PartitionRange, total
 from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Lag, Received, Start
-from streamforge_utils.runtime.dead_letter_replay import Offsets, place_of
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.input.dead_letter_replay import Offsets, place_of
+from streamforge_utils.runtime.life.worker_definition import Role
 
 AHEAD_BYTES = 1024 * 1024
 """What the bus may fetch beyond what is asked for."""

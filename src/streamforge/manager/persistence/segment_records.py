@@ -11,7 +11,7 @@ from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.object_store import ObjectStore
-from streamforge_utils.runtime.stored_segments import StoredSegment, StoredSegments
+from streamforge_utils.runtime.sink.stored_segments import StoredSegment, StoredSegments
 
 _BATCH = 1000
 _KEPT = 3

@@ -11,8 +11,8 @@ from streamforge_utils.model import names
 from streamforge_utils.model.kinds.registry import kinds
 from streamforge_utils.model.messages import EOS_KEY
 from streamforge_utils.ports.bus import Retention, TopicSpec
-from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC
-from streamforge_utils.runtime.topic_specs import data_topic, dead_letters_topic, talk_topic
+from streamforge_utils.runtime.life.settings import CONTROL_TOPIC, EVENTS_TOPIC
+from streamforge_utils.runtime.output.topic_specs import data_topic, dead_letters_topic, talk_topic
 
 VERSION = "3.1.0"
 _BINDING = "0.5.0"

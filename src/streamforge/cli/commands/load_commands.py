@@ -325,3 +325,18 @@ async def to_the_end(
         without = f"{workflow.queue_id} has finished, without {left_out_span(workflow)}: {load} loads that"
         raise CliError(without, ended.interrupted)
     return 0
+
+
+async def driven(
+    where: Where,
+    start: Callable[[Session], Awaitable[answers.Started]],
+    *,
+    detach: bool,
+    timeout_s: float | None,
+    as_json: bool,
+    loads: bool,
+) -> int:
+    """Start a workflow, and go along with it to its end unless `detach`; the exit code."""
+    if detach:
+        return await detached(where, start, as_json=as_json, loads=loads)
+    return await to_the_end(where, start, timeout_s=timeout_s, as_json=as_json, loads=loads)

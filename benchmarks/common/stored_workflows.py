@@ -11,9 +11,9 @@ from typing import cast
 import msgspec
 
 from streamforge import wiring
-from streamforge.manager.batch import Batch, Member, MemberStatus, Totals, batch_id, end_of
+from streamforge.manager.batches.model import Batch, Member, MemberStatus, Totals, batch_id, end_of
+from streamforge.manager.batches.store import BatchStore
 from streamforge.manager.lifecycle.topic_lifetime import due_removal
-from streamforge.manager.persistence.batch_store import BatchStore
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
+import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from streamforge.manager.api.app import create_app
 from tests.doubles.ticks import registered
+from tests.manager.api.support import client_of
+from tests.manager.memory_service import MemoryService
 from tests.manager.support import World
 
 
@@ -29,3 +33,14 @@ async def world() -> World:
     world = World()
     await world.start()
     return world
+
+
+@pytest.fixture
+async def service() -> MemoryService:
+    return await MemoryService.made()
+
+
+@pytest.fixture
+async def client(service: MemoryService) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(create_app(service)) as found:
+        yield found

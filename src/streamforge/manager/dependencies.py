@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
+from streamforge.manager.batches.store import BatchStore
 from streamforge.manager.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.health.shown_settings import Setting
 from streamforge.manager.origin import Source
 from streamforge.manager.persistence import graph_store, model_store
 from streamforge.manager.persistence.attempt_logs import AttemptLogs
-from streamforge.manager.persistence.batch_store import BatchStore
 from streamforge.manager.persistence.change_notes import ChangeNotes
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
+from streamforge.manager.batches.symbol_selection import is_pattern
 from streamforge.manager.fire_times import FireTimes
-from streamforge.manager.symbol_selection import is_pattern
 from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import InvalidInput

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from streamforge.manager.admission import NO_ARCHIVE
-from streamforge.manager.batch_requests import BatchRequest
+from streamforge.manager.batches.requests import BatchRequest
+from streamforge.manager.batches.symbol_chooser import Chooser
+from streamforge.manager.batches.symbol_selection import check_words, is_pattern, select, shortened
 from streamforge.manager.continuation import LAST, asked_range
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.schedule_driver import ScheduleDriver, Start
@@ -33,8 +35,6 @@ from streamforge.manager.schedule import (
     overdue_ms,
 )
 from streamforge.manager.scheduled_scores import Score, checked_scores, or_score
-from streamforge.manager.symbol_chooser import Chooser
-from streamforge.manager.symbol_selection import check_words, is_pattern, select, shortened
 from streamforge.manager.use_cases import NotFound, NotNow, StartRequest
 from streamforge.manager.workflow import SourceChoice
 from streamforge.manager.workflow_labels import check_labels

@@ -11,8 +11,8 @@ from streamforge.manager import data_answers
 from streamforge.manager.admission import Admission
 from streamforge.manager.analyst_services import analyst_services, forget
 from streamforge.manager.bar_service import BarService
-from streamforge.manager.batch_forecaster import BatchForecaster
-from streamforge.manager.batch_service import BatchService
+from streamforge.manager.batches.forecast import BatchForecaster
+from streamforge.manager.batches.service import BatchService
 from streamforge.manager.coverage_listing import CoverageListing
 from streamforge.manager.coverage_report import Reports
 from streamforge.manager.dead_letter_counts import DeadLetterCounts

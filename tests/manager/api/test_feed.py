@@ -21,7 +21,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.api.support import UNKNOWN, client_of, problem, running, started
 from tests.manager.api.test_schedule_routes import added
-from tests.manager.batch_world import look
+from tests.manager.batches.batch_world import look
 from tests.manager.memory_service import MemoryService
 
 Told = tuple[str, str | None, Any]

@@ -15,7 +15,6 @@ from fastapi.routing import APIRoute
 from streamforge.manager.api import (
     access_routes,
     bar_routes,
-    batch_routes,
     catalogue_routes,
     data_routes,
     dead_letter_routes,
@@ -33,6 +32,7 @@ from streamforge.manager.api import (
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.guard import OPEN_PATHS, role_needed
 from streamforge.manager.api.tokens import Access
+from streamforge.manager.batches import routes as batch_routes
 from streamforge_utils.model.errors import RetryableError
 from tests.manager.api.support import OPERATOR, READER, REQUEST, TOKENS, UNKNOWN, candles, client_of, problem, started
 from tests.manager.memory_service import MemoryService

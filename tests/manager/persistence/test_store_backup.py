@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.manager import persistence
+from streamforge import manager
 from streamforge.manager.persistence import installation, store_backup
 from streamforge.manager.persistence.installation import Holder, Installation, Installations
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
@@ -89,7 +89,8 @@ async def test_a_damaged_copy_is_refused_before_anything_is_written(
 
 
 def test_the_kinds_are_all_that_others_write() -> None:
-    modules = pkgutil.iter_modules(persistence.__path__, f"{persistence.__name__}.")
-    named = [vars(one) for one in (job_records, *(importlib.import_module(module.name) for module in modules))]
+    modules = [one.name for one in pkgutil.walk_packages(manager.__path__, f"{manager.__name__}.")]
+    stores = [importlib.import_module(name) for name in modules if not name.endswith("__main__")]
+    named = [vars(one) for one in (job_records, *stores)]
     found = {value for one in named for name, value in one.items() if name.endswith("KIND") and isinstance(value, str)}
     assert found - {installation.KIND} == set(store_backup.KINDS)

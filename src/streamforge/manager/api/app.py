@@ -16,7 +16,6 @@ from streamforge.manager import (
     access_answers,
     answers,
     bar_answers,
-    batch_answers,
     book_answers,
     catalogue_answers,
     data_answers,
@@ -35,7 +34,6 @@ from streamforge.manager import (
 from streamforge.manager.api import (
     access_routes,
     bar_routes,
-    batch_routes,
     catalogue_routes,
     data_routes,
     dead_letter_routes,
@@ -59,6 +57,8 @@ from streamforge.manager.api.problems import MEDIA_TYPE, TYPE_PREFIX
 from streamforge.manager.api.routing import SCHEMAS, Context, Limits
 from streamforge.manager.api.sse import Followers
 from streamforge.manager.api.tokens import Tokens
+from streamforge.manager.batches import answers as batch_answers
+from streamforge.manager.batches import routes as batch_routes
 from streamforge.manager.origin import Source
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge.version import installed_version

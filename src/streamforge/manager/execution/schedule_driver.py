@@ -15,6 +15,8 @@ import msgspec
 import structlog
 
 from streamforge.manager.actor import acting
+from streamforge.manager.batches.symbol_chooser import Chooser
+from streamforge.manager.batches.symbol_selection import is_pattern
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.model_requests import NothingToScore
 from streamforge.manager.persistence.change_notes import SCHEDULE
@@ -33,8 +35,6 @@ from streamforge.manager.schedule import (
     fired,
     overdue_ms,
 )
-from streamforge.manager.symbol_chooser import Chooser
-from streamforge.manager.symbol_selection import is_pattern
 from streamforge.manager.symbols import fitting
 from streamforge.manager.use_cases import KeyReused, NotFound, NotNow, Started, StartRequest, UpToDate
 from streamforge.manager.workflow import Status

@@ -14,9 +14,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from streamforge.manager.batches import store as batch_store
 from streamforge.manager.persistence import (
     bans,
-    batch_store,
     coverage_store,
     dealt_connects,
     graph_store,

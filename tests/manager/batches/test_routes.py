@@ -8,11 +8,11 @@ from unittest.mock import AsyncMock
 import httpx
 import pytest
 
-from streamforge.manager.batch import MOST_SYMBOLS
+from streamforge.manager.batches.model import MOST_SYMBOLS
 from streamforge.manager.workflow import Status
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.api.support import problem
-from tests.manager.batch_world import end, live, look
+from tests.manager.batches.batch_world import end, live, look
 from tests.manager.memory_service import MemoryService
 
 BODY = {"symbols": ["BTCUSDT", "ETHUSDT", "BTCUSDT", "LUNA*"], "type": "api_candles_1m", "time_range": "2024-08-01"}

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.batch import BatchStatus
-from streamforge.manager.batch_presentation import batch_summary
+from streamforge.manager.batches.model import BatchStatus
+from streamforge.manager.batches.presentation import batch_summary
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Status
-from tests.manager.batch_world import batch_world, begun, end, live, look, shown, statuses, symbols
+from tests.manager.batches.batch_world import batch_world, begun, end, live, look, shown, statuses, symbols
 from tests.manager.support import NOW, World, replace
 
 COUNT = 5

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.batch import BatchStatus, MemberStatus
-from streamforge.manager.persistence.batch_store import KIND, MEMBERS_KIND, BatchStore
+from streamforge.manager.batches.model import BatchStatus, MemberStatus
+from streamforge.manager.batches.store import KIND, MEMBERS_KIND, BatchStore
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.ports.store import State
-from tests.manager.batch_world import batch_world, begun, look, shown, statuses
+from tests.manager.batches.batch_world import batch_world, begun, look, shown, statuses
 
 
 async def test_a_batch_that_is_being_made_outlives_the_first_look(monkeypatch: pytest.MonkeyPatch) -> None:

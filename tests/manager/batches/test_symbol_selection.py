@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge.manager.batch import MOST_SYMBOLS
-from streamforge.manager.symbol_selection import SHOWN, select, shortened
+from streamforge.manager.batches.model import MOST_SYMBOLS
+from streamforge.manager.batches.symbol_selection import SHOWN, select, shortened
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.ports.exchange import SymbolInfo
 

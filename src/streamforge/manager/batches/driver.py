@@ -13,10 +13,10 @@ import structlog
 
 from streamforge.manager.actor import acting
 from streamforge.manager.admission import Admission
-from streamforge.manager.batch import Batch, BatchStatus, Member, MemberStatus, Totals, end_of
+from streamforge.manager.batches.members import DrivenMembers, closed, ended_member, interrupted, live, refused
+from streamforge.manager.batches.model import Batch, BatchStatus, Member, MemberStatus, Totals, end_of
 from streamforge.manager.continuation import LAST, continued, resumed
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.batch_members import DrivenMembers, closed, ended_member, interrupted, live, refused
 from streamforge.manager.execution.listed_days import was_listed
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.lifecycle.facts import Stop

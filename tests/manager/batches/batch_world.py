@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from streamforge.manager.batch_requests import BatchRequest
-from streamforge.manager.batch_service import View
+from streamforge.manager.batches.requests import BatchRequest
+from streamforge.manager.batches.service import View
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Failure, Proof, Status, Workflow
 from streamforge_utils.ports.archive import Archive

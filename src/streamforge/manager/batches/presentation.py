@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from streamforge.manager import answers, batch_answers
-from streamforge.manager.batch import FAILED, Member, MemberStatus
-from streamforge.manager.batch_service import MemberPage, View
+from streamforge.manager import answers
+from streamforge.manager.batches import answers as batch_answers
+from streamforge.manager.batches.model import FAILED, Member, MemberStatus
+from streamforge.manager.batches.service import MemberPage, View
 from streamforge.manager.live_answers import live_answer
 from streamforge.manager.presentation import moment, moment_or_none
 from streamforge.manager.workflow import Status, Workflow

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from streamforge.manager.batch import MEMBERS_A_DOCUMENT, RETRIED, Member, MemberStatus
+from streamforge.manager.batches.model import MEMBERS_A_DOCUMENT, RETRIED, Member, MemberStatus
+from streamforge.manager.batches.store import StoredMembers
 from streamforge.manager.failure_codes import FailureCode
-from streamforge.manager.persistence.batch_store import StoredMembers
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_progress import progress_of
 

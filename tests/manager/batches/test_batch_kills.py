@@ -7,12 +7,12 @@ from collections import Counter
 
 import pytest
 
-from streamforge.manager.batch import BatchStatus
+from streamforge.manager.batches.model import BatchStatus
 from streamforge.manager.policy import Policy
 from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.errors import ConflictError, RetryableError
-from tests.manager.batch_world import (
+from tests.manager.batches.batch_world import (
     DAY,
     EXPECTED,
     TYPE,

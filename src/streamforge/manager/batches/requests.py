@@ -7,8 +7,8 @@ import re
 import msgspec
 
 from streamforge.manager.admission import NO_ARCHIVE
+from streamforge.manager.batches.symbol_selection import check_words, is_pattern
 from streamforge.manager.requests import Checked, check
-from streamforge.manager.symbol_selection import check_words, is_pattern
 from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import InvalidInput

@@ -11,7 +11,8 @@ import msgspec
 import structlog
 
 from streamforge.manager.admission import ASK_WITHIN_S, Admission
-from streamforge.manager.batch import (
+from streamforge.manager.batches.driver import BatchDriver, Retry
+from streamforge.manager.batches.model import (
     BATCH_ENDED,
     MEMBERS_A_DOCUMENT,
     RETRIED,
@@ -23,10 +24,11 @@ from streamforge.manager.batch import (
     batch_id,
     is_batch_id,
 )
-from streamforge.manager.batch_requests import BatchRequest, check_batch
+from streamforge.manager.batches.requests import BatchRequest, check_batch
+from streamforge.manager.batches.symbol_chooser import Chooser
+from streamforge.manager.batches.symbol_selection import SHOWN, Selection, shortened
 from streamforge.manager.continuation import LAST, LIVE
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.batch_driver import BatchDriver, Retry
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.persistence.change_notes import BATCH
 from streamforge.manager.persistence.reservations import Reservations
@@ -34,8 +36,6 @@ from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.policy import DAY_MS
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.request_notes import log_request
-from streamforge.manager.symbol_chooser import Chooser
-from streamforge.manager.symbol_selection import SHOWN, Selection, shortened
 from streamforge.manager.use_cases import NotFound, NotNow, lost_cursor
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import RetryableError, StreamForgeError

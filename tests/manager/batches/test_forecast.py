@@ -6,14 +6,14 @@ from unittest.mock import patch
 
 import pytest
 
-from streamforge.manager import batch_forecaster
+from streamforge.manager.batches import forecast as batch_forecaster
 from streamforge.manager.forecaster import EMBEDDED
 from streamforge.manager.note_codes import Note
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import KIND
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.ports.exchange import SymbolInfo
-from tests.manager.batch_world import TYPE, batch_world, request
+from tests.manager.batches.batch_world import TYPE, batch_world, request
 from tests.manager.execution.world import exchange_of, stored
 from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World
 

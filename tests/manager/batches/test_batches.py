@@ -7,7 +7,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from streamforge.manager.batch import BatchStatus, MemberStatus
+from streamforge.manager.batches.model import BatchStatus, MemberStatus
 from streamforge.manager.policy import Policy
 from streamforge.manager.use_cases import KeyReused, NotFound, NotNow, StartRequest
 from streamforge.manager.workflow import SourceChoice, Status
@@ -19,7 +19,7 @@ from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
-from tests.manager.batch_world import (
+from tests.manager.batches.batch_world import (
     DAY,
     EXPECTED,
     TYPE,

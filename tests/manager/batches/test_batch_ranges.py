@@ -10,7 +10,7 @@ from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.registry import series_of
 from tests.doubles.memoryarchive import MemoryArchive, with_files
-from tests.manager.batch_world import (
+from tests.manager.batches.batch_world import (
     TYPE,
     batch_world,
     begun,

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from streamforge.manager.archived_symbols import ARCHIVED
-from streamforge.manager.batch import MOST_SYMBOLS
+from streamforge.manager.batches.model import MOST_SYMBOLS
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.symbols import is_traded, likely_symbols
 from streamforge_utils.model.errors import InvalidInput

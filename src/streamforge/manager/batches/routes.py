@@ -8,13 +8,14 @@ from fastapi import APIRouter, Path, Query
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
-from streamforge.manager import batch_answers, batch_presentation
 from streamforge.manager.api.queue_routes import LAST_ID, IdempotencyKey, Limit
 from streamforge.manager.api.request_bodies import From, Labels, Range, RangeRequest, Since
 from streamforge.manager.api.routing import Context, In, StrictRoute, gives, reply
-from streamforge.manager.batch import MOST_SYMBOLS, MemberStatus
-from streamforge.manager.batch_requests import BatchRequest
-from streamforge.manager.batch_service import View
+from streamforge.manager.batches import answers as batch_answers
+from streamforge.manager.batches import presentation as batch_presentation
+from streamforge.manager.batches.model import MOST_SYMBOLS, MemberStatus
+from streamforge.manager.batches.requests import BatchRequest
+from streamforge.manager.batches.service import View
 from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import InvalidInput
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 import msgspec
 import structlog
 
-from streamforge.manager.batch import (
+from streamforge.manager.batches.model import (
     BATCH_ENDED,
     CUT_SHORT,
     Batch,

@@ -23,9 +23,9 @@ from streamforge.manager.persistence.installation import Claim, DriverStatus, Ex
 from streamforge.manager.persistence.known_store import KnownStore
 from streamforge.manager.persistence.removal_notes import RemovalNotes
 from streamforge.manager.persistence.reservations import Reservations
-from streamforge.manager.persistence.schedule_store import ScheduleStore
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
+from streamforge.manager.schedules.store import ScheduleStore
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.bus import Bus, BusAdmin, Producer

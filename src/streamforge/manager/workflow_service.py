@@ -38,7 +38,7 @@ from streamforge.manager.presentation import removed_answer
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.readiness import ReadinessProbe
 from streamforge.manager.request_notes import log_request
-from streamforge.manager.schedule_service import ScheduleService
+from streamforge.manager.schedules.service import ScheduleService
 from streamforge.manager.series_listing import series_page
 from streamforge.manager.topic_lag import TopicLag
 from streamforge.manager.topic_requests import TopicRequest

@@ -20,9 +20,9 @@ from streamforge.manager.workflow import Status
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.api.support import UNKNOWN, client_of, problem, running, started
-from tests.manager.api.test_schedule_routes import added
 from tests.manager.batches.batch_world import look
 from tests.manager.memory_service import MemoryService
+from tests.manager.schedules.test_routes import added
 
 Told = tuple[str, str | None, Any]
 """An event: its name, its id and its data."""

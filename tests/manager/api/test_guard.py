@@ -25,7 +25,6 @@ from streamforge.manager.api import (
     model_routes,
     plan_routes,
     queue_routes,
-    schedule_routes,
     topic_input_routes,
     topic_routes,
 )
@@ -33,6 +32,7 @@ from streamforge.manager.api.app import create_app
 from streamforge.manager.api.guard import OPEN_PATHS, role_needed
 from streamforge.manager.api.tokens import Access
 from streamforge.manager.batches import routes as batch_routes
+from streamforge.manager.schedules import routes as schedule_routes
 from streamforge_utils.model.errors import RetryableError
 from tests.manager.api.support import OPERATOR, READER, REQUEST, TOKENS, UNKNOWN, candles, client_of, problem, started
 from tests.manager.memory_service import MemoryService

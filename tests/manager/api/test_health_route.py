@@ -20,9 +20,9 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.ports.store import Usage
 from streamforge_utils.runtime.telemetry.logs import TextRedactor
 from tests.manager.api.support import OPERATOR, READER, TOKENS, client_of, failed, problem, running, started
-from tests.manager.api.test_schedule_routes import added
 from tests.manager.execution.world import retain
 from tests.manager.memory_service import NOW_MS, MemoryService
+from tests.manager.schedules.test_routes import added
 
 PLANTED = "planted-secret-0123456789"
 

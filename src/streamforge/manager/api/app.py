@@ -27,7 +27,6 @@ from streamforge.manager import (
     log_answers,
     model_answers,
     plan_answers,
-    schedule_answers,
     start_answers,
     topic_answers,
 )
@@ -45,7 +44,6 @@ from streamforge.manager.api import (
     model_routes,
     plan_routes,
     queue_routes,
-    schedule_routes,
     topic_input_routes,
     topic_routes,
     ui_files,
@@ -60,6 +58,8 @@ from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.batches import answers as batch_answers
 from streamforge.manager.batches import routes as batch_routes
 from streamforge.manager.origin import Source
+from streamforge.manager.schedules import answers as schedule_answers
+from streamforge.manager.schedules import routes as schedule_routes
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge.version import installed_version
 from streamforge_utils.ports.clock import Clock, SystemClock

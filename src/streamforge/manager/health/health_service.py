@@ -32,7 +32,7 @@ from streamforge.manager.lifecycle.retry_policy import Ban
 from streamforge.manager.persistence.store_usage import UsageSamples
 from streamforge.manager.presentation import moment, moment_or_none
 from streamforge.manager.readiness import ReadinessProbe
-from streamforge.manager.schedule_service import Listed, ScheduleService
+from streamforge.manager.schedules.service import Listed, ScheduleService
 from streamforge.manager.workflow import Status
 from streamforge.version import installed_version
 from streamforge_utils.model.errors import StreamForgeError

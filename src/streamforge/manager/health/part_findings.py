@@ -15,7 +15,7 @@ from streamforge.manager.health.findings import (
 )
 from streamforge.manager.health.room import room_in_database, room_on_disk, room_unknown
 from streamforge.manager.lifecycle.retry_policy import Ban
-from streamforge.manager.schedule_service import Listed
+from streamforge.manager.schedules.service import Listed
 from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.model.usage import Sample
 from streamforge_utils.ports.provisioning import Finding

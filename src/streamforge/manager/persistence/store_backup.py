@@ -24,10 +24,10 @@ from streamforge.manager.persistence import (
     model_store,
     removal_notes,
     reservations,
-    schedule_store,
     store_usage,
     workflow_store,
 )
+from streamforge.manager.schedules import store as schedule_store
 from streamforge_utils.model.errors import ConfigError, ConflictError, InvalidInput, PermanentError
 from streamforge_utils.ports.backup_folder import (
     MANIFEST,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.schedule import Definition, Missed, Run, RunState, Schedule, fired, overdue_ms
+from streamforge.manager.schedules.model import Definition, Missed, Run, RunState, Schedule, fired, overdue_ms
 from streamforge_utils.model.timeranges import resolve_time_range
 from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, replace
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from streamforge.manager import schedule_answers
 from streamforge.manager.presentation import answer, moment, moment_or_none
-from streamforge.manager.schedule import Run
-from streamforge.manager.schedule_service import Listed
+from streamforge.manager.schedules import answers as schedule_answers
+from streamforge.manager.schedules.model import Run
+from streamforge.manager.schedules.service import Listed
 
 
 def schedule_answer(found: Listed) -> schedule_answers.Schedule:

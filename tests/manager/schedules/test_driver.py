@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamforge.manager.execution.schedule_driver import ScheduleDriver
 from streamforge.manager.persistence.change_notes import SCHEDULE, Changed
 from streamforge.manager.persistence.reservations import KEY_KEPT_MS
-from streamforge.manager.persistence.schedule_store import RUNS_KEPT
 from streamforge.manager.policy import Policy
-from streamforge.manager.schedule import Definition, Load, Missed, Run, RunState
+from streamforge.manager.schedules.driver import ScheduleDriver
+from streamforge.manager.schedules.model import Definition, Load, Missed, Run, RunState
+from streamforge.manager.schedules.store import RUNS_KEPT
 from streamforge.manager.use_cases import NotNow, StartRequest
 from streamforge.manager.workflow import Failure, Status
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.series import Series
-from tests.manager.execution.schedule_rig import HOUR, LAST, START_MS, SYMBOLS, Dead, rig_of
 from tests.manager.execution.world import exchange_of
+from tests.manager.schedules.schedule_rig import HOUR, LAST, START_MS, SYMBOLS, Dead, rig_of
 from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, replace
 
 

@@ -15,15 +15,14 @@ from streamforge.manager.batches.symbol_chooser import Chooser
 from streamforge.manager.batches.symbol_selection import check_words, is_pattern, select, shortened
 from streamforge.manager.continuation import LAST, asked_range
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.schedule_driver import ScheduleDriver, Start
-from streamforge.manager.fire_times import checked_cron
 from streamforge.manager.model_input import SCORE_TYPE
 from streamforge.manager.persistence.change_notes import SCHEDULE
-from streamforge.manager.persistence.schedule_store import StoredSchedule
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.request_notes import log_request
 from streamforge.manager.requests import archive_loader
-from streamforge.manager.schedule import (
+from streamforge.manager.schedules.driver import ScheduleDriver, Start
+from streamforge.manager.schedules.fire_times import checked_cron
+from streamforge.manager.schedules.model import (
     MOST_FAILURES,
     MOST_SYMBOLS,
     OVERDUE_MS,
@@ -34,7 +33,8 @@ from streamforge.manager.schedule import (
     by_hand,
     overdue_ms,
 )
-from streamforge.manager.scheduled_scores import Score, checked_scores, or_score
+from streamforge.manager.schedules.scores import Score, checked_scores, or_score
+from streamforge.manager.schedules.store import StoredSchedule
 from streamforge.manager.use_cases import NotFound, NotNow, StartRequest
 from streamforge.manager.workflow import SourceChoice
 from streamforge.manager.workflow_labels import check_labels

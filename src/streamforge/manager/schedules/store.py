@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from streamforge.manager.persistence.change_notes import SCHEDULE, ChangeNotes
-from streamforge.manager.schedule import FORMAT, Run, RunState, Schedule
+from streamforge.manager.schedules.model import FORMAT, Run, RunState, Schedule
 from streamforge.manager.workflow_document import require_format
 from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.model.messages import DECODE_ERRORS

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from streamforge.manager.batches.symbol_selection import is_pattern
-from streamforge.manager.fire_times import FireTimes
+from streamforge.manager.schedules.fire_times import FireTimes
 from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import InvalidInput

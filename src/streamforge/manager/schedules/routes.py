@@ -8,11 +8,11 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from streamforge.manager import schedule_answers
 from streamforge.manager.api.routing import In, StrictRoute, gives, reply
-from streamforge.manager.persistence.schedule_store import RUNS_KEPT
-from streamforge.manager.schedule import Definition, Missed
-from streamforge.manager.schedule_presentation import run_answer, schedule_answer
+from streamforge.manager.schedules import answers as schedule_answers
+from streamforge.manager.schedules.model import Definition, Missed
+from streamforge.manager.schedules.presentation import run_answer, schedule_answer
+from streamforge.manager.schedules.store import RUNS_KEPT
 from streamforge.manager.workflow import SourceChoice
 
 router = APIRouter(route_class=StrictRoute, tags=["schedules"])

@@ -8,8 +8,8 @@ from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
 from streamforge_utils.model.kinds.candles import KIND
 from tests.doubles.memoryarchive import MemoryArchive, published
-from tests.manager.execution.schedule_rig import HOUR, rig_of
 from tests.manager.execution.world import exchange_of
+from tests.manager.schedules.schedule_rig import HOUR, rig_of
 from tests.manager.support import MINUTE_MS, replace
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from streamforge.manager.answers import Moment, example, meaning, one_of
-from streamforge.manager.schedule import Missed, RunState
+from streamforge.manager.schedules.model import Missed, RunState
 from streamforge.manager.workflow import SourceChoice
 
 

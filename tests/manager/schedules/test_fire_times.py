@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streamforge.manager.fire_times import MOST_COUNTED, MOST_LISTED, FireTimes, Passed, checked_cron
+from streamforge.manager.schedules.fire_times import MOST_COUNTED, MOST_LISTED, FireTimes, Passed, checked_cron
 from streamforge_utils.model.errors import InvalidInput
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000

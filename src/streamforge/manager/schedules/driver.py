@@ -20,8 +20,7 @@ from streamforge.manager.batches.symbol_selection import is_pattern
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.model_requests import NothingToScore
 from streamforge.manager.persistence.change_notes import SCHEDULE
-from streamforge.manager.persistence.schedule_store import StoredSchedule, key_of
-from streamforge.manager.schedule import (
+from streamforge.manager.schedules.model import (
     GOES_ON,
     MOST_SYMBOLS,
     NOTHING_NEW,
@@ -35,6 +34,7 @@ from streamforge.manager.schedule import (
     fired,
     overdue_ms,
 )
+from streamforge.manager.schedules.store import StoredSchedule, key_of
 from streamforge.manager.symbols import fitting
 from streamforge.manager.use_cases import KeyReused, NotFound, NotNow, Started, StartRequest, UpToDate
 from streamforge.manager.workflow import Status

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import msgspec
 
+from streamforge.manager.coverage.store import CoverageStore
 from streamforge.manager.execution.retention import CollectionRetention
-from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.policy import RetentionRule
 from streamforge_utils.adapters.arango import ArangoStore
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder

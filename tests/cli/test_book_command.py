@@ -11,7 +11,7 @@ import pytest
 
 import streamforge
 from streamforge import wiring
-from streamforge.manager.persistence.coverage_store import CoverageStore
+from streamforge.manager.coverage.store import CoverageStore
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.runtime.life.settings import DataSettings

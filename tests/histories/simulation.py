@@ -23,9 +23,10 @@ import anyio.to_thread
 import msgspec
 import structlog
 
+from streamforge.manager.coverage import record_count
 from streamforge.manager.execution import verifier
 from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.persistence import record_count, record_reader
+from streamforge.manager.persistence import record_reader
 from streamforge.manager.persistence.workflow_store import KIND
 from streamforge.manager.use_cases import HistoryEvent
 from streamforge.manager.workflow import Workflow

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from streamforge.manager.coverage.store import KIND as COVERAGE
+from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.execution import executor
 from streamforge.manager.execution.planner import verified
 from streamforge.manager.execution.proof import prove
 from streamforge.manager.execution.retention import CollectionRetention
-from streamforge.manager.persistence.coverage_store import KIND as COVERAGE
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
 from streamforge.manager.persistence.rollups import COLLECTION as ROLLUPS
 from streamforge.manager.persistence.rollups import Rollups

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import msgspec
 
 from streamforge.manager import bar_answers
-from streamforge.manager.coverage_report import Reports
+from streamforge.manager.coverage.service import Reports
+from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.rollup_queue import RollupQueue
 from streamforge.manager.persistence.bar_reader import bars_from_records, first_price
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.rollups import Rollups, marks_of
 from streamforge.manager.presentation import moment_or_none, range_fields
 from streamforge.manager.use_cases import NotFound

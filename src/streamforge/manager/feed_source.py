@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from streamforge.manager.batches.service import BatchService, View
-from streamforge.manager.coverage_report import Reports
+from streamforge.manager.coverage.service import Reports
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.persistence.change_notes import ChangeNotes
 from streamforge.manager.schedules.service import Listed, ScheduleService

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from streamforge.manager import data_answers
-from streamforge.manager.coverage_report import Reports
-from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
+from streamforge.manager.coverage import answers as data_answers
+from streamforge.manager.coverage.service import Reports
+from streamforge.manager.coverage.store import CoverageStore, SeriesCoverage
 from streamforge.manager.use_cases import lost_cursor
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import series_of

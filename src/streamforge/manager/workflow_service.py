@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from streamforge.manager import data_answers
 from streamforge.manager.admission import Admission
 from streamforge.manager.analyst_services import analyst_services, forget
 from streamforge.manager.bar_service import BarService
 from streamforge.manager.batches.forecast import BatchForecaster
 from streamforge.manager.batches.service import BatchService
-from streamforge.manager.coverage_listing import CoverageListing
-from streamforge.manager.coverage_report import Reports
+from streamforge.manager.coverage import answers as data_answers
+from streamforge.manager.coverage.listing import CoverageListing
+from streamforge.manager.coverage.service import Reports
 from streamforge.manager.dead_letter_counts import DeadLetterCounts
 from streamforge.manager.dead_letter_service import DeadLetterService
 from streamforge.manager.dependencies import Dependencies

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from streamforge.manager.coverage.store import CoverageStore
 from streamforge.manager.persistence import record_reader
-from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.use_cases import Incomplete
 from streamforge_utils.model.coverage import Segment, Verdict

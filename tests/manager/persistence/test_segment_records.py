@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge.manager.persistence.coverage_store import CoverageStore
+from streamforge.manager.coverage.store import CoverageStore
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST
 from streamforge_utils.model.errors import DamagedFile

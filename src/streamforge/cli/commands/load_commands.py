@@ -28,7 +28,8 @@ from streamforge.cli.news_check import NothingNew
 from streamforge.cli.outcome import Loaded, tell, unfinished
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.symbol_words import is_many
-from streamforge.manager import answers, data_answers
+from streamforge.manager import answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.workflow_labels import parsed_labels
 from streamforge_utils.model.timeranges import SINCE_LAST
 

@@ -18,7 +18,6 @@ from streamforge.manager import (
     bar_answers,
     book_answers,
     catalogue_answers,
-    data_answers,
     dead_letter_answers,
     feed_answers,
     graph_answers,
@@ -34,7 +33,6 @@ from streamforge.manager.api import (
     access_routes,
     bar_routes,
     catalogue_routes,
-    data_routes,
     dead_letter_routes,
     error_answers,
     feed_routes,
@@ -57,6 +55,8 @@ from streamforge.manager.api.sse import Followers
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.batches import answers as batch_answers
 from streamforge.manager.batches import routes as batch_routes
+from streamforge.manager.coverage import answers as data_answers
+from streamforge.manager.coverage import routes as data_routes
 from streamforge.manager.origin import Source
 from streamforge.manager.schedules import answers as schedule_answers
 from streamforge.manager.schedules import routes as schedule_routes

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from streamforge.manager import bar_answers
 from streamforge.manager.api.routing import Context, In, StrictRoute, gives, reply
-from streamforge.manager.coverage_listing import CoverageRequest, SeriesOrder
+from streamforge.manager.coverage.listing import CoverageRequest, SeriesOrder
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import check_series, normal_type

@@ -14,14 +14,14 @@ from itertools import takewhile
 import msgspec
 import structlog
 
+from streamforge.manager.coverage.placed_records import LATE_MS
+from streamforge.manager.coverage.record_count import first_stored_from
+from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.live_comparison import Comparison
 from streamforge.manager.execution.live_front import Front, front_of
 from streamforge.manager.live_answers import stream_of
 from streamforge.manager.live_ledger import Ledger
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.placed_records import LATE_MS
-from streamforge.manager.persistence.record_count import first_stored_from
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.completeness.continuity import MOST_TURNED, SUSPECT, Unbroken
 from streamforge_utils.model.completeness.interval_survey import ENDED, NOT_STORED, Link, Terms, first_open, survey

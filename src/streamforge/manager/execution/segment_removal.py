@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from streamforge.manager.persistence.coverage_store import CoverageStore
+from streamforge.manager.coverage.store import CoverageStore
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, segment_prefix
 from streamforge_utils.model.coverage import stored_spans

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.record_count import key_range
+from streamforge.manager.coverage.record_count import key_range
+from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge_utils.model.bar_sums import BarSum, merged, sums_of
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.coverage import Verdict, touching

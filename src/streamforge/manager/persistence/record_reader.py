@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
-from streamforge.manager.persistence.placed_records import day_of
-from streamforge.manager.persistence.record_count import key_range, positions_of
+from streamforge.manager.coverage.placed_records import day_of
+from streamforge.manager.coverage.record_count import key_range, positions_of
+from streamforge.manager.coverage.store import CoverageStore, SeriesCoverage
 from streamforge.manager.persistence.segment_records import diffs_in_segments
 from streamforge.manager.use_cases import Incomplete
 from streamforge_utils.model.coverage import Verdict

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
+from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge_utils.model.bar_sums import BarSum
 from streamforge_utils.model.coverage import Verdict, touching
 from streamforge_utils.model.daily_collections import DAY_MS

@@ -15,9 +15,9 @@ from typing import Final, TypeVar
 import msgspec
 
 from streamforge.manager.batches import store as batch_store
+from streamforge.manager.coverage import store as coverage_store
 from streamforge.manager.persistence import (
     bans,
-    coverage_store,
     dealt_connects,
     graph_store,
     installation,

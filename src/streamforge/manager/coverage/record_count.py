@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
+from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge_utils.model.completeness.rule import Run, missing
 from streamforge_utils.model.coverage import Segment, Verdict, clip, joined, touching, verdict_of
 from streamforge_utils.model.errors import RetryableError

@@ -11,9 +11,9 @@ from typing import Annotated
 import msgspec
 
 from streamforge.manager import bar_answers
-from streamforge.manager.coverage_report import Reports
+from streamforge.manager.coverage.service import Reports
+from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.presentation import range_fields
 from streamforge.manager.use_cases import lost_cursor
 from streamforge_utils.model.coverage import Verdict

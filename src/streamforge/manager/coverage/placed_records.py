@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from streamforge.manager.persistence.record_count import first_stored_from, time_of
+from streamforge.manager.coverage.record_count import first_stored_from, time_of
 from streamforge_utils.model.daily_collections import DAY_MS, Placement, base_and_day
 from streamforge_utils.model.kinds.registry import kind_of, type_of
 from streamforge_utils.model.names import collection_base

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import msgspec
 
-from streamforge.manager.persistence.record_count import first_stored_from, with_times
+from streamforge.manager.coverage.record_count import first_stored_from, with_times
 from streamforge_utils.model.completeness.rule import Run
 from streamforge_utils.model.coverage import Segment, Verdict, clip, touching
 from streamforge_utils.model.kinds.registry import kind_of

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from streamforge.manager.coverage_listing import CoverageRequest, SeriesOrder
+from streamforge.manager.coverage.listing import CoverageRequest, SeriesOrder
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.verdict_runs import VerdictRun, figures_of

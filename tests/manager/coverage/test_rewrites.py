@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from streamforge.manager.coverage.rewrites import MOST, Rewrite, with_rewritten
+from streamforge.manager.coverage.store import CoverageStore
 from streamforge.manager.execution.proof import prove
-from streamforge.manager.persistence.coverage_store import CoverageStore
-from streamforge.manager.persistence.rewrites import MOST, Rewrite, with_rewritten
 from streamforge.manager.workflow import Plan
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Interval

@@ -9,10 +9,10 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from streamforge.manager import data_answers
+from streamforge.manager.coverage import answers as data_answers
+from streamforge.manager.coverage.store import CoverageStore, SeriesCoverage
 from streamforge.manager.lifecycle.topic_lifetime import leaves_some
 from streamforge.manager.live_answers import stream_of
-from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.presentation import series_answer
 from streamforge.manager.problem_codes import ProblemCode

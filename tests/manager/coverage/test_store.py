@@ -13,8 +13,8 @@ import msgspec
 import pytest
 import structlog
 
-from streamforge.manager.persistence.coverage_store import KIND, CoverageStore
-from streamforge.manager.persistence.leftovers import Leftover
+from streamforge.manager.coverage.leftovers import Leftover
+from streamforge.manager.coverage.store import KIND, CoverageStore
 from streamforge.manager.persistence.workflow_store import OutOfDate
 from streamforge.manager.workflow import Part, Plan
 from streamforge_utils.model.coverage import Segment, Verdict, lacking

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from streamforge.manager.coverage.record_count import counted, positions_of, survey
+from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.execution.planner import verified
 from streamforge.manager.execution.verifier import verify
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.record_count import counted, positions_of, survey
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.use_cases import Incomplete
 from streamforge_utils.model.coverage import Segment, Verdict

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from streamforge import workers
-from streamforge.manager.specifications import asyncapi, schemas
+from streamforge.manager.catalogue import asyncapi, schemas
 from streamforge_utils.runtime.life.environment import variables
 from streamforge_utils.runtime.life.settings import WorkerSettings
 from tests import cleanenv

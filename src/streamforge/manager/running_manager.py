@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from streamforge.manager.api.tokens import Tokens
-from streamforge.manager.archived_symbols import with_archived
+from streamforge.manager.catalogue.archived_symbols import with_archived
 from streamforge.manager.dependencies import Dependencies, nothing_known
 from streamforge.manager.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.execution.reconciler import Reconciler

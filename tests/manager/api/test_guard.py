@@ -15,7 +15,6 @@ from fastapi.routing import APIRoute
 from streamforge.manager.api import (
     access_routes,
     bar_routes,
-    catalogue_routes,
     dead_letter_routes,
     feed_routes,
     graph_routes,
@@ -31,6 +30,7 @@ from streamforge.manager.api.app import create_app
 from streamforge.manager.api.guard import OPEN_PATHS, role_needed
 from streamforge.manager.api.tokens import Access
 from streamforge.manager.batches import routes as batch_routes
+from streamforge.manager.catalogue import routes as catalogue_routes
 from streamforge.manager.coverage import routes as data_routes
 from streamforge.manager.schedules import routes as schedule_routes
 from streamforge_utils.model.errors import RetryableError

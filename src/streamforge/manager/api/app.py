@@ -17,7 +17,6 @@ from streamforge.manager import (
     answers,
     bar_answers,
     book_answers,
-    catalogue_answers,
     dead_letter_answers,
     feed_answers,
     graph_answers,
@@ -32,7 +31,6 @@ from streamforge.manager import (
 from streamforge.manager.api import (
     access_routes,
     bar_routes,
-    catalogue_routes,
     dead_letter_routes,
     error_answers,
     feed_routes,
@@ -55,6 +53,8 @@ from streamforge.manager.api.sse import Followers
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.batches import answers as batch_answers
 from streamforge.manager.batches import routes as batch_routes
+from streamforge.manager.catalogue import answers as catalogue_answers
+from streamforge.manager.catalogue import routes as catalogue_routes
 from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.coverage import routes as data_routes
 from streamforge.manager.origin import Source

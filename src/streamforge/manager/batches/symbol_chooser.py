@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 import msgspec
 import structlog
 
-from streamforge.manager.archived_symbols import ARCHIVED
 from streamforge.manager.batches.symbol_selection import Selection, is_pattern, select
+from streamforge.manager.catalogue.archived_symbols import ARCHIVED
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import InvalidInput, StreamForgeError

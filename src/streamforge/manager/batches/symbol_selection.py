@@ -7,10 +7,10 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from streamforge.manager.archived_symbols import ARCHIVED
 from streamforge.manager.batches.model import MOST_SYMBOLS
+from streamforge.manager.catalogue.archived_symbols import ARCHIVED
+from streamforge.manager.catalogue.symbols import is_traded, likely_symbols
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.symbols import is_traded, likely_symbols
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.series import SYMBOL_LIMIT, check_symbol
 from streamforge_utils.ports.exchange import SymbolInfo

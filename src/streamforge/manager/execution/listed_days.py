@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from streamforge.manager.catalogue.symbols import is_traded
 from streamforge.manager.policy import DAY_MS
-from streamforge.manager.symbols import is_traded
 from streamforge_utils.model.kinds.registry import daily_series, rule_of
 from streamforge_utils.ports.exchange import Exchange
 

@@ -16,6 +16,7 @@ from itertools import takewhile
 
 import msgspec
 
+from streamforge.manager.catalogue.symbols import TRADING
 from streamforge.manager.coverage.placed_records import Behind, PlacedRecords
 from streamforge.manager.coverage.record_chain import with_breaks
 from streamforge.manager.coverage.record_count import survey
@@ -25,7 +26,6 @@ from streamforge.manager.execution.live_front import Front, front_of, reached_ms
 from streamforge.manager.execution.planner import ExchangeFailed
 from streamforge.manager.execution.proof import ask_again
 from streamforge.manager.live_ledger import MOST_HOLES, Ledger
-from streamforge.manager.symbols import TRADING
 from streamforge.manager.workflow import END_OF_TIME_MS, Workflow
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.coverage import PASSED, Segment, Verdict, awaits_file, clip, lacking, touching, verdict_of

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from streamforge.manager.archived_symbols import ARCHIVED, ONLY_ARCHIVED, bounds_of_files
+from streamforge.manager.catalogue.archived_symbols import ARCHIVED, ONLY_ARCHIVED, bounds_of_files
 from streamforge.manager.coverage.record_count import counted, gone
 from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.dependencies import Dependencies

@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from streamforge.manager.archived_symbols import ONLY_ARCHIVED
+from streamforge.manager.catalogue.archived_symbols import ONLY_ARCHIVED
 from streamforge.manager.coverage.record_chain import with_breaks
 from streamforge.manager.coverage.record_count import between_stored, counted, gone, survey, with_causes
 from streamforge.manager.coverage.store import SeriesCoverage

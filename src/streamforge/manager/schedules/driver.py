@@ -17,6 +17,7 @@ import structlog
 from streamforge.manager.actor import acting
 from streamforge.manager.batches.symbol_chooser import Chooser
 from streamforge.manager.batches.symbol_selection import is_pattern
+from streamforge.manager.catalogue.symbols import fitting
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.model_requests import NothingToScore
 from streamforge.manager.persistence.change_notes import SCHEDULE
@@ -35,7 +36,6 @@ from streamforge.manager.schedules.model import (
     overdue_ms,
 )
 from streamforge.manager.schedules.store import StoredSchedule, key_of
-from streamforge.manager.symbols import fitting
 from streamforge.manager.use_cases import KeyReused, NotFound, NotNow, Started, StartRequest, UpToDate
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.errors import ConfigError, ConflictError, PermanentError, RetryableError, StreamForgeError

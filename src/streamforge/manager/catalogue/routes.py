@@ -8,12 +8,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Path, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from streamforge.manager import answers, catalogue_answers
+from streamforge.manager import answers
 from streamforge.manager.api import ui_files
 from streamforge.manager.api.guard import is_unauthenticated
 from streamforge.manager.api.routing import In, StrictRoute, gives, preferred, reply
+from streamforge.manager.catalogue import answers as catalogue_answers
+from streamforge.manager.catalogue import asyncapi, schemas
 from streamforge.manager.origin import Source
-from streamforge.manager.specifications import asyncapi, schemas
 from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.spelling import did_you_mean
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from streamforge.manager.specifications import schemas
+from streamforge.manager.catalogue import schemas
 from streamforge.version import installed_version
 from streamforge_utils.model import names
 from streamforge_utils.model.kinds.registry import kinds

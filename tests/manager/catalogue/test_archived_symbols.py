@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streamforge.manager.archived_symbols import ARCHIVED, ArchiveSilent, WithArchived
+from streamforge.manager.catalogue.archived_symbols import ARCHIVED, ArchiveSilent, WithArchived
 from streamforge.manager.execution.planner import prepare
 from streamforge.manager.execution.proof import ask_again
 from streamforge_utils.model.coverage import Verdict, verdict_of

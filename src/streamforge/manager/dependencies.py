@@ -10,6 +10,7 @@ import msgspec
 
 from streamforge.manager.batches.store import BatchStore
 from streamforge.manager.coverage.store import CoverageStore
+from streamforge.manager.dead_letters.store import DeadLetterReader
 from streamforge.manager.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.health.shown_settings import Setting
@@ -17,7 +18,6 @@ from streamforge.manager.origin import Source
 from streamforge.manager.persistence import graph_store, model_store
 from streamforge.manager.persistence.attempt_logs import AttemptLogs
 from streamforge.manager.persistence.change_notes import ChangeNotes
-from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
 from streamforge.manager.persistence.event_history import EventHistory
 from streamforge.manager.persistence.installation import Claim, DriverStatus, ExchangeBinding
 from streamforge.manager.persistence.known_store import KnownStore

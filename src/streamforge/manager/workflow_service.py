@@ -15,8 +15,8 @@ from streamforge.manager.batches.service import BatchService
 from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.coverage.listing import CoverageListing
 from streamforge.manager.coverage.service import Reports
-from streamforge.manager.dead_letter_counts import DeadLetterCounts
-from streamforge.manager.dead_letter_service import DeadLetterService
+from streamforge.manager.dead_letters.counts import DeadLetterCounts
+from streamforge.manager.dead_letters.service import DeadLetterService
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.execution.removal import RecordRemoval

@@ -17,7 +17,6 @@ from streamforge.manager import (
     answers,
     bar_answers,
     book_answers,
-    dead_letter_answers,
     feed_answers,
     graph_answers,
     health_answers,
@@ -31,7 +30,6 @@ from streamforge.manager import (
 from streamforge.manager.api import (
     access_routes,
     bar_routes,
-    dead_letter_routes,
     error_answers,
     feed_routes,
     graph_routes,
@@ -57,6 +55,8 @@ from streamforge.manager.catalogue import answers as catalogue_answers
 from streamforge.manager.catalogue import routes as catalogue_routes
 from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.coverage import routes as data_routes
+from streamforge.manager.dead_letters import answers as dead_letter_answers
+from streamforge.manager.dead_letters import routes as dead_letter_routes
 from streamforge.manager.origin import Source
 from streamforge.manager.schedules import answers as schedule_answers
 from streamforge.manager.schedules import routes as schedule_routes

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from streamforge.manager import requests
 from streamforge.manager.answers import QUEUE_ID
 from streamforge.manager.api.problems import invalid
-from streamforge.manager.dead_letter_service import MOST_CHOSEN
+from streamforge.manager.dead_letters.service import MOST_CHOSEN
 from streamforge.manager.use_cases import StartRequest, StepRequest
 from streamforge.manager.workflow import SourceChoice
 from streamforge.manager.workflow_labels import MOST_LABELS

@@ -16,7 +16,7 @@ from streamforge.manager.answers import (
     meaning,
     one_of,
 )
-from streamforge.manager.letter_codes import LetterCode
+from streamforge.manager.dead_letters.model import LetterCode
 from streamforge.manager.use_cases import Basis
 
 

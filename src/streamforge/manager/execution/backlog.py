@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from streamforge.manager.dead_letters.store import AHEAD_BYTES, POLL_S, QUIET_POLLS
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.lifecycle.facts import Left
-from streamforge.manager.persistence.dead_letter_reader import AHEAD_BYTES, POLL_S, QUIET_POLLS
 from streamforge.manager.workflow import Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from streamforge.manager.letter_codes import LetterCode, code_of
+from streamforge.manager.dead_letters.model import LetterCode, code_of
 from streamforge_utils.model.documents import refusal
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.json_documents import JsonDocuments

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 
+from streamforge.manager.dead_letters.model import code_of
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.letter_codes import code_of
 from streamforge.manager.lifecycle.facts import Replay, Request
 from streamforge.manager.read_letters import read_letters
 from streamforge.manager.use_cases import DeadLetter, DeadLetterPage, NotNow

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.persistence import dead_letter_reader
-from streamforge.manager.persistence.dead_letter_reader import AHEAD_BYTES, PAGE_BYTES, QUIET_POLLS, DeadLetterReader
+from streamforge.manager.dead_letters import store as dead_letter_reader
+from streamforge.manager.dead_letters.store import AHEAD_BYTES, PAGE_BYTES, QUIET_POLLS, DeadLetterReader
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from streamforge.manager.dead_letter_answers import LetterCounts, LetterCountsPage, ReasonCount
+from streamforge.manager.dead_letters.answers import LetterCounts, LetterCountsPage, ReasonCount
+from streamforge.manager.dead_letters.model import LetterCode, code_of
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.letter_codes import LetterCode, code_of
 from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import names

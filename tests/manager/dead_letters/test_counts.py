@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge.manager import dead_letter_counts
-from streamforge.manager.dead_letter_answers import LetterCounts, ReasonCount
-from streamforge.manager.dead_letter_counts import DeadLetterCounts
+from streamforge.manager.dead_letters import counts as dead_letter_counts
+from streamforge.manager.dead_letters.answers import LetterCounts, ReasonCount
+from streamforge.manager.dead_letters.counts import DeadLetterCounts
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import names
 from streamforge_utils.ports.bus import Message

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from streamforge.manager.api.routing import In, StrictRoute, gives, reply
-from streamforge.manager.dead_letter_answers import LetterCountsPage
+from streamforge.manager.dead_letters.answers import LetterCountsPage
 
 router = APIRouter(route_class=StrictRoute, tags=["workflows"])
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streamforge.manager import dead_letter_service
+from streamforge.manager.dead_letters import service as dead_letter_service
 from streamforge.manager.use_cases import DeadLetter
 from streamforge_utils.model.topic_reading import PartitionRange
 from tests.manager.api.support import START_MS, UNKNOWN, problem, replace, running, started

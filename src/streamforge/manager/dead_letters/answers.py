@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from streamforge.manager.answers import CURSOR, QUEUE_ID, WorkflowStatus, example, meaning, one_of
-from streamforge.manager.letter_codes import LetterCode
+from streamforge.manager.dead_letters.model import LetterCode
 
 
 class ReasonCount(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from streamforge.manager.coverage import record_count
 from streamforge.manager.coverage import service as coverage_report
 from streamforge.manager.coverage.record_count import key_range
 from streamforge.manager.coverage.store import CoverageStore, SeriesCoverage
-from streamforge.manager.execution import executor, proof, reconciler, removal, retention, verifier
+from streamforge.manager.execution import executor, proof, reconciler, verifier
 from streamforge.manager.execution.dispatcher import Dispatcher
 from streamforge.manager.execution.event_consumer import DuplicateEvents, EventConsumer
 from streamforge.manager.lifecycle import facts, rounds
@@ -24,6 +24,8 @@ from streamforge.manager.lifecycle.actions import WriteTerminalEvent
 from streamforge.manager.lifecycle.conditions import Conditions
 from streamforge.manager.persistence import record_reader
 from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.retention import driver as retention
+from streamforge.manager.retention import service as removal
 from streamforge.manager.workflow import Workflow
 from streamforge_utils import reading
 from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay

@@ -12,7 +12,6 @@ from streamforge.manager.batches.store import BatchStore
 from streamforge.manager.coverage.store import CoverageStore
 from streamforge.manager.dead_letters.store import DeadLetterReader
 from streamforge.manager.execution.exchange_limits import ExchangeWaits
-from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.health.shown_settings import Setting
 from streamforge.manager.origin import Source
 from streamforge.manager.persistence import graph_store, model_store
@@ -21,10 +20,11 @@ from streamforge.manager.persistence.change_notes import ChangeNotes
 from streamforge.manager.persistence.event_history import EventHistory
 from streamforge.manager.persistence.installation import Claim, DriverStatus, ExchangeBinding
 from streamforge.manager.persistence.known_store import KnownStore
-from streamforge.manager.persistence.removal_notes import RemovalNotes
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
+from streamforge.manager.retention.removal_notes import RemovalNotes
+from streamforge.manager.retention.service import RecordRemoval
 from streamforge.manager.schedules.store import ScheduleStore
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.archive import Archive

@@ -19,7 +19,6 @@ from streamforge.manager.dead_letters.counts import DeadLetterCounts
 from streamforge.manager.dead_letters.service import DeadLetterService
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.execution.topic_document_removal import remove_topic_documents
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.feed_source import FeedSource
@@ -38,6 +37,7 @@ from streamforge.manager.presentation import removed_answer
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.readiness import ReadinessProbe
 from streamforge.manager.request_notes import log_request
+from streamforge.manager.retention.service import RecordRemoval
 from streamforge.manager.schedules.service import ScheduleService
 from streamforge.manager.series_listing import series_page
 from streamforge.manager.topic_lag import TopicLag

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamforge import wiring
-from streamforge.manager.execution.collection_export import CollectionExport
+from streamforge.manager.retention.collection_export import CollectionExport
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.model.secret import Secret
 from streamforge_utils.model.series import Series

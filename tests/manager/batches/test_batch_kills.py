@@ -26,8 +26,8 @@ from tests.manager.batches.batch_world import (
     symbols,
 )
 from tests.manager.execution.world import stored
+from tests.manager.retention.test_removing import Killed, kill_at
 from tests.manager.support import World
-from tests.manager.test_removing import Killed, kill_at
 
 COUNT = 7
 

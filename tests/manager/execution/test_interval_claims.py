@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamforge.manager.execution.segment_retention import SegmentRetention
+from streamforge.manager.retention.segment_retention import SegmentRetention
 from streamforge_utils.model.books.records import kind_name_of
 from streamforge_utils.model.books.stored_intervals import UNBACKED
 from streamforge_utils.model.books.trust import Mark

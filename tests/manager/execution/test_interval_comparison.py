@@ -8,10 +8,10 @@ import pytest
 
 from streamforge.manager.execution import interval_comparison
 from streamforge.manager.execution.interval_comparison import comparison_of
-from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.execution.verifier import Verifier, verify
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.retention.service import RecordRemoval
 from streamforge.manager.use_cases import Verification
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder

@@ -23,7 +23,6 @@ from streamforge.manager.execution.log_keeper import LogKeeper
 from streamforge.manager.execution.orphans import Orphans
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.reconciliation_failure import MOST_LEFT, Failing
-from streamforge.manager.execution.retention import Retention
 from streamforge.manager.execution.verifier import Verifier
 from streamforge.manager.lifecycle.actions import Action, WriteTerminalEvent
 from streamforge.manager.lifecycle.conditions import Conditions
@@ -33,6 +32,7 @@ from streamforge.manager.lifecycle.fold import fold_event, fold_jobs, without_pr
 from streamforge.manager.lifecycle.live_pace import waits_to_connect
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.persistence.workflow_store import Stored
+from streamforge.manager.retention.driver import Retention
 from streamforge.manager.workflow import Attempt, Status, Workflow
 from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.model.messages import ANY_QUEUE, Command, Event

@@ -22,11 +22,11 @@ from streamforge.manager.persistence import (
     graph_store,
     installation,
     model_store,
-    removal_notes,
     reservations,
     store_usage,
     workflow_store,
 )
+from streamforge.manager.retention import removal_notes
 from streamforge.manager.schedules import store as schedule_store
 from streamforge_utils.model.errors import ConfigError, ConflictError, InvalidInput, PermanentError
 from streamforge_utils.ports.backup_folder import (

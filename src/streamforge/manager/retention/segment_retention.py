@@ -13,8 +13,8 @@ from functools import partial
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.maintenance import each_alone, tried_again_later
-from streamforge.manager.execution.segment_removal import delete
+from streamforge.manager.retention.maintenance import each_alone, tried_again_later
+from streamforge.manager.retention.segment_removal import delete
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, SegmentManifest
 from streamforge_utils.model.coverage import Verdict, touching
 from streamforge_utils.model.errors import PermanentError, StreamForgeError

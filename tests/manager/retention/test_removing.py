@@ -14,11 +14,11 @@ from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.execution import executor
 from streamforge.manager.execution.planner import verified
 from streamforge.manager.execution.proof import prove
-from streamforge.manager.execution.retention import CollectionRetention
 from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
 from streamforge.manager.persistence.rollups import COLLECTION as ROLLUPS
 from streamforge.manager.persistence.rollups import Rollups
 from streamforge.manager.policy import RetentionRule
+from streamforge.manager.retention.driver import CollectionRetention
 from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import Plan, Status, Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder

@@ -7,7 +7,7 @@ import hashlib
 import json
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.collection_export import MANIFEST
+from streamforge.manager.retention.collection_export import MANIFEST
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.store import Document

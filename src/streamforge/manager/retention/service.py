@@ -14,10 +14,10 @@ from streamforge.manager.coverage.leftovers import Leftover
 from streamforge.manager.coverage.placed_records import day_of
 from streamforge.manager.coverage.record_count import beside, key_range
 from streamforge.manager.coverage.store import CoverageStore
-from streamforge.manager.execution.maintenance import each_alone
-from streamforge.manager.execution.segment_removal import SegmentRemoval
 from streamforge.manager.persistence.rollups import Rollups
 from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.retention.maintenance import each_alone
+from streamforge.manager.retention.segment_removal import SegmentRemoval
 from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import stored_spans, without

@@ -13,15 +13,15 @@ import msgspec
 import pytest
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.collection_export import MANIFEST
-from streamforge.manager.execution.retention import COLLECTIONS_EVERY_S, CUT_SHORT_EVERY_S, CollectionRetention
 from streamforge.manager.policy import RetentionRule
+from streamforge.manager.retention.collection_export import MANIFEST
+from streamforge.manager.retention.driver import COLLECTIONS_EVERY_S, CUT_SHORT_EVERY_S, CollectionRetention
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.ports.object_store import ObjectStore
 from tests.doubles.manualclock import ManualClock
-from tests.manager.execution.exports import KEPT, OLD, content, exports, fill, folders, lines
 from tests.manager.execution.world import SERIES, unanswered
+from tests.manager.retention.exports import KEPT, OLD, content, exports, fill, folders, lines
 from tests.manager.support import DAY_START, NOW, World
 from tests.runtime.rig import until
 

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.retention import Retention
-from streamforge.manager.execution.segment_retention import LOOK_EVERY_S, SegmentRetention
 from streamforge.manager.persistence.book_reader import BookReader
+from streamforge.manager.retention.driver import Retention
+from streamforge.manager.retention.segment_retention import LOOK_EVERY_S, SegmentRetention
 from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST
 from streamforge_utils.model.coverage import Segment, Verdict

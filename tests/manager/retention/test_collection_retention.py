@@ -13,10 +13,10 @@ import msgspec
 import pytest
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution import collection_export
-from streamforge.manager.execution.collection_export import MANIFEST
-from streamforge.manager.execution.retention import COLLECTIONS_EVERY_S, CollectionRetention, Retention
 from streamforge.manager.policy import RetentionRule
+from streamforge.manager.retention import collection_export
+from streamforge.manager.retention.collection_export import MANIFEST
+from streamforge.manager.retention.driver import COLLECTIONS_EVERY_S, CollectionRetention, Retention
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
@@ -24,8 +24,8 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
-from tests.manager.execution.exports import KEPT, OLD, content, exports, fill, lines
 from tests.manager.execution.world import SERIES, create, retain, unanswered
+from tests.manager.retention.exports import KEPT, OLD, content, exports, fill, lines
 from tests.manager.support import DAY_MS, DAY_START, NOW, World, accepted, planned
 from tests.runtime.rig import until
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streamforge.manager.coverage.leftovers import Leftover
-from streamforge.manager.execution.removal import RecordRemoval
+from streamforge.manager.retention.service import RecordRemoval
 from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.coverage import Segment, Verdict

@@ -19,10 +19,10 @@ from streamforge.manager.coverage.store import CoverageStore, SeriesCoverage
 from streamforge.manager.execution import executor, proof, reconciler, verifier
 from streamforge.manager.execution.dispatcher import Dispatcher
 from streamforge.manager.execution.event_consumer import DuplicateEvents, EventConsumer
+from streamforge.manager.exports import records as record_reader
 from streamforge.manager.lifecycle import facts, rounds
 from streamforge.manager.lifecycle.actions import WriteTerminalEvent
 from streamforge.manager.lifecycle.conditions import Conditions
-from streamforge.manager.persistence import record_reader
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.retention import driver as retention
 from streamforge.manager.retention import service as removal

@@ -26,7 +26,7 @@ import structlog
 from streamforge.manager.coverage import record_count
 from streamforge.manager.execution import verifier
 from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.persistence import record_reader
+from streamforge.manager.exports import records as record_reader
 from streamforge.manager.persistence.workflow_store import KIND
 from streamforge.manager.use_cases import HistoryEvent
 from streamforge.manager.workflow import Workflow

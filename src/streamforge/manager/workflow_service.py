@@ -21,6 +21,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.execution.topic_document_removal import remove_topic_documents
 from streamforge.manager.execution.verifier import verify
+from streamforge.manager.exports.records import RecordReader
 from streamforge.manager.feed_source import FeedSource
 from streamforge.manager.forecaster import Forecaster
 from streamforge.manager.health.health_service import HealthService
@@ -30,7 +31,6 @@ from streamforge.manager.persistence.book_reader import BookReader
 from streamforge.manager.persistence.change_notes import WORKFLOW
 from streamforge.manager.persistence.event_history import PAGE
 from streamforge.manager.persistence.own_collections import OWN_COLLECTIONS
-from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.presentation import removed_answer

@@ -14,7 +14,7 @@ from streamforge.cli.places import DATA_VARIABLE, keeps_store
 from streamforge.manager.coverage.answers import Coverage
 from streamforge.manager.coverage.service import Reports
 from streamforge.manager.coverage.store import CoverageStore
-from streamforge.manager.persistence.record_reader import RecordReader
+from streamforge.manager.exports.records import RecordReader
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.presentation import coverage_answer
 from streamforge.manager.use_cases import Incomplete

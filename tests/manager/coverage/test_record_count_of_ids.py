@@ -10,7 +10,7 @@ from streamforge.manager.coverage.record_count import counted, positions_of, sur
 from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.execution.planner import verified
 from streamforge.manager.execution.verifier import verify
-from streamforge.manager.persistence.record_reader import RecordReader
+from streamforge.manager.exports.records import RecordReader
 from streamforge.manager.use_cases import Incomplete
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge.manager.api.app import create_app
-from streamforge.manager.api.export import Format, Writer
-from streamforge.manager.persistence import record_reader
+from streamforge.manager.exports import records as record_reader
+from streamforge.manager.exports.formats import Format, Writer
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.candles import KIND

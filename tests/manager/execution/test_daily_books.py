@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamforge.manager.exports.records import RecordReader
 from streamforge.manager.live_answers import live_answer
-from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import RetentionRule
 from streamforge.manager.retention.driver import CollectionRetention

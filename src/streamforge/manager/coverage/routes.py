@@ -12,13 +12,13 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from streamforge.manager import book_answers, presentation
-from streamforge.manager.api import export
-from streamforge.manager.api.export import MEDIA_TYPES, Batch, Format, Times, Writer
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.api.routing import Context, In, StrictRoute, gives, no_driver_reason, preferred, reply
 from streamforge.manager.book_presentation import book_answer
 from streamforge.manager.catalogue.symbols import fitting
 from streamforge.manager.coverage import answers as data_answers
+from streamforge.manager.exports import formats as export
+from streamforge.manager.exports.formats import MEDIA_TYPES, Batch, Format, Times, Writer
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.kinds.registry import check_series, normal_type, series_of

@@ -11,7 +11,7 @@ import msgspec
 from streamforge.manager.coverage.placed_records import day_of
 from streamforge.manager.coverage.record_count import key_range, positions_of
 from streamforge.manager.coverage.store import CoverageStore, SeriesCoverage
-from streamforge.manager.persistence.segment_records import diffs_in_segments
+from streamforge.manager.exports.segment_records import diffs_in_segments
 from streamforge.manager.use_cases import Incomplete
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.daily_collections import Placement, days_of

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from streamforge.manager.coverage.store import CoverageStore
-from streamforge.manager.persistence.record_reader import RecordReader
+from streamforge.manager.exports.records import RecordReader
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST
 from streamforge_utils.model.errors import DamagedFile
 from streamforge_utils.model.timeranges import TimeRange

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from streamforge.manager.coverage.store import CoverageStore
-from streamforge.manager.persistence import record_reader
-from streamforge.manager.persistence.record_reader import RecordReader
+from streamforge.manager.exports import records as record_reader
+from streamforge.manager.exports.records import RecordReader
 from streamforge.manager.use_cases import Incomplete
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Interval

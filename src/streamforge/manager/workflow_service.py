@@ -9,7 +9,7 @@ from typing import Any
 
 from streamforge.manager.admission import Admission
 from streamforge.manager.analyst_services import analyst_services, forget
-from streamforge.manager.bar_service import BarService
+from streamforge.manager.bars.service import BarService
 from streamforge.manager.batches.forecast import BatchForecaster
 from streamforge.manager.batches.service import BatchService
 from streamforge.manager.coverage import answers as data_answers

@@ -14,7 +14,6 @@ from fastapi.routing import APIRoute
 
 from streamforge.manager.api import (
     access_routes,
-    bar_routes,
     feed_routes,
     graph_routes,
     health_routes,
@@ -28,6 +27,7 @@ from streamforge.manager.api import (
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.guard import OPEN_PATHS, role_needed
 from streamforge.manager.api.tokens import Access
+from streamforge.manager.bars import routes as bar_routes
 from streamforge.manager.batches import routes as batch_routes
 from streamforge.manager.catalogue import routes as catalogue_routes
 from streamforge.manager.coverage import routes as data_routes

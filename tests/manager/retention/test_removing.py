@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from streamforge.manager.bars.store import COLLECTION as ROLLUPS
+from streamforge.manager.bars.store import Rollups
 from streamforge.manager.coverage.store import KIND as COVERAGE
 from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.execution import executor
 from streamforge.manager.execution.planner import verified
 from streamforge.manager.execution.proof import prove
 from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
-from streamforge.manager.persistence.rollups import COLLECTION as ROLLUPS
-from streamforge.manager.persistence.rollups import Rollups
 from streamforge.manager.policy import RetentionRule
 from streamforge.manager.retention.driver import CollectionRetention
 from streamforge.manager.use_cases import NotNow

@@ -15,7 +15,6 @@ from fastapi import FastAPI
 from streamforge.manager import (
     access_answers,
     answers,
-    bar_answers,
     book_answers,
     feed_answers,
     graph_answers,
@@ -29,7 +28,6 @@ from streamforge.manager import (
 )
 from streamforge.manager.api import (
     access_routes,
-    bar_routes,
     error_answers,
     feed_routes,
     graph_routes,
@@ -49,6 +47,8 @@ from streamforge.manager.api.problems import MEDIA_TYPE, TYPE_PREFIX
 from streamforge.manager.api.routing import SCHEMAS, Context, Limits
 from streamforge.manager.api.sse import Followers
 from streamforge.manager.api.tokens import Tokens
+from streamforge.manager.bars import answers as bar_answers
+from streamforge.manager.bars import routes as bar_routes
 from streamforge.manager.batches import answers as batch_answers
 from streamforge.manager.batches import routes as batch_routes
 from streamforge.manager.catalogue import answers as catalogue_answers

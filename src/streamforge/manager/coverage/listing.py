@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from streamforge.manager import bar_answers
+from streamforge.manager.bars import answers as bar_answers
 from streamforge.manager.coverage.service import Reports
 from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.dependencies import Dependencies

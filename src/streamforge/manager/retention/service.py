@@ -10,11 +10,11 @@ from functools import partial
 
 import structlog
 
+from streamforge.manager.bars.store import Rollups
 from streamforge.manager.coverage.leftovers import Leftover
 from streamforge.manager.coverage.placed_records import day_of
 from streamforge.manager.coverage.record_count import beside, key_range
 from streamforge.manager.coverage.store import CoverageStore
-from streamforge.manager.persistence.rollups import Rollups
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.retention.maintenance import each_alone
 from streamforge.manager.retention.segment_removal import SegmentRemoval

@@ -9,20 +9,18 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from streamforge.manager import bar_service
-from streamforge.manager.execution import rollup_queue
-from streamforge.manager.execution.rollup_queue import in_coarse_order
-from streamforge.manager.persistence.rollups import COLLECTION as ROLLUPS
-from streamforge.manager.persistence.rollups import Rollups
+from streamforge.manager.bars import driver as rollup_queue
+from streamforge.manager.bars import service as bar_service
+from streamforge.manager.bars.driver import in_coarse_order
+from streamforge.manager.bars.store import COLLECTION as ROLLUPS
+from streamforge.manager.bars.store import Rollups
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Bodies
 from tests.limits import LIMIT_S
-from tests.manager.execution.world import retain
-from tests.manager.memory_service import NOW_MS, MemoryService
-from tests.manager.stored_bars import (
+from tests.manager.bars.stored_bars import (
     DAY_MS,
     START_MS,
     SYMBOL,
@@ -33,6 +31,8 @@ from tests.manager.stored_bars import (
     store,
     whole,
 )
+from tests.manager.execution.world import retain
+from tests.manager.memory_service import NOW_MS, MemoryService
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from streamforge.manager.bar_answers import Bars
-from streamforge.manager.bar_service import Picture
+from streamforge.manager.bars.answers import Bars
+from streamforge.manager.bars.service import Picture
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.coverage import Segment, Verdict, overlay, verdict_of
 from streamforge_utils.model.kinds.registry import kind_of, rule_of

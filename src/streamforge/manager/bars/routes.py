@@ -8,8 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query
 from starlette.responses import Response
 
-from streamforge.manager import bar_answers
 from streamforge.manager.api.routing import Context, In, StrictRoute, gives, reply
+from streamforge.manager.bars import answers as bar_answers
 from streamforge.manager.coverage.listing import CoverageRequest, SeriesOrder
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from streamforge.manager import bar_answers
+from streamforge.manager.bars import answers as bar_answers
+from streamforge.manager.bars.driver import RollupQueue
+from streamforge.manager.bars.reader import bars_from_records, first_price
+from streamforge.manager.bars.store import Rollups, marks_of
 from streamforge.manager.coverage.service import Reports
 from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.rollup_queue import RollupQueue
-from streamforge.manager.persistence.bar_reader import bars_from_records, first_price
-from streamforge.manager.persistence.rollups import Rollups, marks_of
 from streamforge.manager.presentation import moment_or_none, range_fields
 from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.bar_sums import BarSum, merged

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from streamforge.manager import bar_service
 from streamforge.manager.api.app import create_app
+from streamforge.manager.bars import service as bar_service
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.series import Series
 from tests.manager.api.support import COLLECTION, DAY_MS, MINUTE_MS, SEGMENTS, START_MS, candles, client_of, problem

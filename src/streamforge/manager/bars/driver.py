@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 
+from streamforge.manager.bars.reader import bars_from_records
+from streamforge.manager.bars.store import Rollups, marks_of
 from streamforge.manager.coverage.store import CoverageStore, SeriesCoverage
-from streamforge.manager.persistence.bar_reader import bars_from_records
-from streamforge.manager.persistence.rollups import Rollups, marks_of
 from streamforge_utils.model.bar_sums import BarSum, merged
 from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.detail_levels import Levels

@@ -10,16 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamforge.manager import bar_service
-from streamforge.manager.persistence.rollups import COLLECTION as ROLLUPS
+from streamforge.manager.bars import service as bar_service
+from streamforge.manager.bars.store import COLLECTION as ROLLUPS
 from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.store import Document
-from tests.manager.memory_service import NOW_MS, MemoryService
-from tests.manager.stored_bars import (
+from tests.manager.bars.stored_bars import (
     DAY_MS,
     HOUR_MS,
     START_MS,
@@ -30,6 +29,7 @@ from tests.manager.stored_bars import (
     store,
     whole,
 )
+from tests.manager.memory_service import NOW_MS, MemoryService
 
 
 @settings(max_examples=100, deadline=None)

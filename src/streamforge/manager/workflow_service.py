@@ -12,6 +12,7 @@ from streamforge.manager.analyst_services import analyst_services, forget
 from streamforge.manager.bars.service import BarService
 from streamforge.manager.batches.forecast import BatchForecaster
 from streamforge.manager.batches.service import BatchService
+from streamforge.manager.books.store import BookReader
 from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.coverage.listing import CoverageListing
 from streamforge.manager.coverage.service import Reports
@@ -27,7 +28,6 @@ from streamforge.manager.forecaster import Forecaster
 from streamforge.manager.health.health_service import HealthService
 from streamforge.manager.lifecycle.facts import HandOver, Request, Retry, Stop
 from streamforge.manager.log_reader import LogReader
-from streamforge.manager.persistence.book_reader import BookReader
 from streamforge.manager.persistence.change_notes import WORKFLOW
 from streamforge.manager.persistence.event_history import PAGE
 from streamforge.manager.persistence.own_collections import OWN_COLLECTIONS

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from streamforge.manager.books.store import BookReader
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.persistence.book_reader import BookReader
 from streamforge.manager.retention.driver import Retention
 from streamforge.manager.retention.segment_retention import LOOK_EVERY_S, SegmentRetention
 from streamforge.manager.use_cases import NotFound

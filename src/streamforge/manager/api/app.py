@@ -15,7 +15,6 @@ from fastapi import FastAPI
 from streamforge.manager import (
     access_answers,
     answers,
-    book_answers,
     feed_answers,
     graph_answers,
     health_answers,
@@ -51,6 +50,7 @@ from streamforge.manager.bars import answers as bar_answers
 from streamforge.manager.bars import routes as bar_routes
 from streamforge.manager.batches import answers as batch_answers
 from streamforge.manager.batches import routes as batch_routes
+from streamforge.manager.books import answers as book_answers
 from streamforge.manager.catalogue import answers as catalogue_answers
 from streamforge.manager.catalogue import routes as catalogue_routes
 from streamforge.manager.coverage import answers as data_answers

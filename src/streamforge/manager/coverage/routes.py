@@ -11,10 +11,11 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from streamforge.manager import book_answers, presentation
+from streamforge.manager import presentation
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.api.routing import Context, In, StrictRoute, gives, no_driver_reason, preferred, reply
-from streamforge.manager.book_presentation import book_answer
+from streamforge.manager.books import answers as book_answers
+from streamforge.manager.books.presentation import book_answer
 from streamforge.manager.catalogue.symbols import fitting
 from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.exports import formats as export

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streamforge.manager.book_answers import NOT_KNOWN, Book, Checkpoint
-from streamforge.manager.persistence.book_reader import FoundBook
+from streamforge.manager.books.answers import NOT_KNOWN, Book, Checkpoint
+from streamforge.manager.books.store import FoundBook
 from streamforge.manager.presentation import moment
 from streamforge_utils.model.decimal_texts import text_of
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from streamforge.manager.persistence.book_reader import BookReader
+from streamforge.manager.books.store import BookReader
 from tests.doubles.stored_books import COLLECTION, StoredBooks, at_ms
 from tests.manager.api.support import problem
 from tests.manager.memory_service import NOW_MS, MemoryService

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamforge.manager.execution.segment_verification import AGAIN_S
+from streamforge.manager.books.verification import AGAIN_S
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.use_cases import Verification
 from streamforge.manager.workflow import Status, Workflow

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from streamforge.manager.books.store import BookReader
 from streamforge.manager.coverage.store import CoverageStore
-from streamforge.manager.persistence.book_reader import BookReader
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.books.trust import Trust

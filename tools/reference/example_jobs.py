@@ -14,7 +14,7 @@ import msgspec
 import yaml
 
 from streamforge import wiring, workers
-from streamforge.manager.graph_requests import GraphRequest, check_graph, workflow_of_graph
+from streamforge.manager.graphs.requests import GraphRequest, check_graph, workflow_of_graph
 from streamforge.manager.lifecycle.job_spec import job_of
 from streamforge.manager.lifecycle.rounds import next_attempt, next_round
 from streamforge.manager.model_requests import ModelRequest, check_model, workflow_of_model

@@ -7,7 +7,7 @@ from streamforge.manager.admission import Admission
 from streamforge.manager.analysis_inputs import AnalysisInputs
 from streamforge.manager.batches.service import BatchService
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.graph_service import GraphService
+from streamforge.manager.graphs.service import GraphService
 from streamforge.manager.model_service import ModelService
 from streamforge.manager.workflow import Workflow
 

@@ -12,9 +12,10 @@ from streamforge.manager.batches.store import BatchStore
 from streamforge.manager.coverage.store import CoverageStore
 from streamforge.manager.dead_letters.store import DeadLetterReader
 from streamforge.manager.execution.exchange_limits import ExchangeWaits
+from streamforge.manager.graphs import store as graph_store
 from streamforge.manager.health.shown_settings import Setting
 from streamforge.manager.origin import Source
-from streamforge.manager.persistence import graph_store, model_store
+from streamforge.manager.persistence import model_store
 from streamforge.manager.persistence.attempt_logs import AttemptLogs
 from streamforge.manager.persistence.change_notes import ChangeNotes
 from streamforge.manager.persistence.event_history import EventHistory

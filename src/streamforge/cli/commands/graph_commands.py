@@ -17,7 +17,8 @@ from streamforge.cli.commands.load_commands import driven
 from streamforge.cli.graph_files import csv_of, graphml_of, parquet_of, written
 from streamforge.cli.session import Mode, session
 from streamforge.cli.symbol_words import words_of
-from streamforge.manager import answers, graph_answers
+from streamforge.manager import answers
+from streamforge.manager.graphs import answers as graph_answers
 from streamforge.manager.workflow_labels import parsed_labels
 
 Name = Annotated[str, typer.Argument(metavar="GRAPH", help="A graph's name.")]

@@ -16,7 +16,6 @@ from streamforge.manager import (
     access_answers,
     answers,
     feed_answers,
-    graph_answers,
     health_answers,
     listing_answers,
     log_answers,
@@ -29,7 +28,6 @@ from streamforge.manager.api import (
     access_routes,
     error_answers,
     feed_routes,
-    graph_routes,
     health_routes,
     log_routes,
     model_routes,
@@ -57,6 +55,8 @@ from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.coverage import routes as data_routes
 from streamforge.manager.dead_letters import answers as dead_letter_answers
 from streamforge.manager.dead_letters import routes as dead_letter_routes
+from streamforge.manager.graphs import answers as graph_answers
+from streamforge.manager.graphs import routes as graph_routes
 from streamforge.manager.origin import Source
 from streamforge.manager.schedules import answers as schedule_answers
 from streamforge.manager.schedules import routes as schedule_routes

@@ -16,10 +16,10 @@ import msgspec
 
 from streamforge.manager.batches import store as batch_store
 from streamforge.manager.coverage import store as coverage_store
+from streamforge.manager.graphs import store as graph_store
 from streamforge.manager.persistence import (
     bans,
     dealt_connects,
-    graph_store,
     installation,
     model_store,
     reservations,

@@ -9,12 +9,12 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from streamforge.manager import graph_answers
 from streamforge.manager.api.queue_routes import ACCEPTED, IdempotencyKey, Limit, started_reply
 from streamforge.manager.api.request_bodies import Labels
 from streamforge.manager.api.routing import Context, In, StrictRoute, gives, reply
-from streamforge.manager.graph_requests import GraphRequest
-from streamforge.manager.persistence.graph_store import KnownGraph
+from streamforge.manager.graphs import answers as graph_answers
+from streamforge.manager.graphs.requests import GraphRequest
+from streamforge.manager.graphs.store import KnownGraph
 from streamforge.manager.presentation import moment
 from streamforge_utils.model.timeranges import resolve_instant, resolve_time_range
 

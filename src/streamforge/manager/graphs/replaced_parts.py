@@ -7,7 +7,7 @@ import structlog
 from streamforge.analytics.graphs.graph_manifest import read_manifest
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.analysis_objects import content_of, name_held, objects_of
-from streamforge.manager.persistence.graph_store import KnownGraph
+from streamforge.manager.graphs.store import KnownGraph
 
 AT_ONCE = 1000
 """Objects that one proof removes at most; the next one goes on."""

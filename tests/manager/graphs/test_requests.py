@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.graph_requests import GraphRequest, check_graph
+from streamforge.manager.graphs.requests import GraphRequest, check_graph
 from streamforge_utils.model.errors import InvalidInput
 
 NOW_MS = 1_725_000_000_000

@@ -13,7 +13,7 @@ import pytest
 from streamforge.analytics.graphs.order import node_key
 from streamforge.manager.analyst_services import analyst_services
 from streamforge.manager.api.app import create_app
-from streamforge.manager.persistence.graph_store import KnownGraph
+from streamforge.manager.graphs.store import KnownGraph
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.store import Document, Edge

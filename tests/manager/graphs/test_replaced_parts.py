@@ -18,11 +18,11 @@ from streamforge.analytics.graphs.graph_manifest import GraphManifest, SeriesRun
 from streamforge.analytics.graphs.order import Made, made_name
 from streamforge.analytics.manifest_files import are_intact
 from streamforge.manager.coverage.named_locks import NamedLocks
-from streamforge.manager.execution import replaced_parts
 from streamforge.manager.execution.analysis_objects import content_of, name_held
 from streamforge.manager.execution.graph_proof import prove_graph
 from streamforge.manager.graph_input import GraphInput
-from streamforge.manager.persistence import graph_store
+from streamforge.manager.graphs import replaced_parts
+from streamforge.manager.graphs import store as graph_store
 from streamforge.manager.persistence.known_store import KnownStore
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.errors import RetryableError

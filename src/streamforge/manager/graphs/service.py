@@ -15,8 +15,8 @@ from streamforge.manager.analysis_inputs import AnalysisInputs, nothing_known
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.analysis_objects import name_held
 from streamforge.manager.graph_input import TYPE, GraphInput
-from streamforge.manager.graph_requests import CheckedGraph, GraphRequest, check_graph, workflow_of_graph
-from streamforge.manager.persistence.graph_store import KnownGraph
+from streamforge.manager.graphs.requests import CheckedGraph, GraphRequest, check_graph, workflow_of_graph
+from streamforge.manager.graphs.store import KnownGraph
 from streamforge.manager.request_notes import log_request
 from streamforge.manager.use_cases import NotFound, NotNow, Started
 from streamforge.manager.workflow import Workflow

@@ -17,7 +17,7 @@ from streamforge import wiring, workers
 from streamforge.manager.graphs.requests import GraphRequest, check_graph, workflow_of_graph
 from streamforge.manager.lifecycle.job_spec import job_of
 from streamforge.manager.lifecycle.rounds import next_attempt, next_round
-from streamforge.manager.model_requests import ModelRequest, check_model, workflow_of_model
+from streamforge.manager.models.requests import ModelRequest, check_model, workflow_of_model
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.topic_requests import TopicRequest, check_topic, workflow_of_topic

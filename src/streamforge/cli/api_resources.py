@@ -15,8 +15,8 @@ import msgspec
 from streamforge.cli import command_options, terminal
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
-from streamforge.manager import model_answers
 from streamforge.manager.graphs import answers as graph_answers
+from streamforge.manager.models import answers as model_answers
 
 T = TypeVar("T", bound=msgspec.Struct)
 R = TypeVar("R", graph_answers.RemovedGraph, model_answers.RemovedModel)

@@ -8,7 +8,7 @@ from streamforge.manager.analysis_inputs import AnalysisInputs
 from streamforge.manager.batches.service import BatchService
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.graphs.service import GraphService
-from streamforge.manager.model_service import ModelService
+from streamforge.manager.models.service import ModelService
 from streamforge.manager.workflow import Workflow
 
 

@@ -17,7 +17,6 @@ from streamforge.manager.api import (
     feed_routes,
     health_routes,
     log_routes,
-    model_routes,
     plan_routes,
     queue_routes,
     topic_input_routes,
@@ -32,6 +31,7 @@ from streamforge.manager.catalogue import routes as catalogue_routes
 from streamforge.manager.coverage import routes as data_routes
 from streamforge.manager.dead_letters import routes as dead_letter_routes
 from streamforge.manager.graphs import routes as graph_routes
+from streamforge.manager.models import routes as model_routes
 from streamforge.manager.schedules import routes as schedule_routes
 from streamforge_utils.model.errors import RetryableError
 from tests.manager.api.support import OPERATOR, READER, REQUEST, TOKENS, UNKNOWN, candles, client_of, problem, started

@@ -23,7 +23,7 @@ from streamforge.manager.execution.graph_proof import prove_graph
 from streamforge.manager.graph_input import GraphInput
 from streamforge.manager.graphs import replaced_parts
 from streamforge.manager.graphs import store as graph_store
-from streamforge.manager.persistence.known_store import KnownStore
+from streamforge.manager.models.known_store import KnownStore
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.timeranges import TimeRange

@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from streamforge.manager.execution.analysis_plan import plan_analysis
-from streamforge.manager.persistence.model_store import KnownModel
+from streamforge.manager.models.store import KnownModel
 from streamforge.manager.schedules.model import Definition, RunState
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from tests.manager.execution.world import exchange_of
-from tests.manager.published_models import publish
+from tests.manager.models.published_models import publish
 from tests.manager.schedules.schedule_rig import START_MS, Rig
 from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, replace
 

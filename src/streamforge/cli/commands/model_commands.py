@@ -19,7 +19,8 @@ from streamforge.cli.commands.load_commands import driven
 from streamforge.cli.graph_files import written
 from streamforge.cli.session import Mode, session
 from streamforge.cli.symbol_words import words_of
-from streamforge.manager import answers, model_answers
+from streamforge.manager import answers
+from streamforge.manager.models import answers as model_answers
 from streamforge.manager.workflow_labels import parsed_labels
 
 _FILES = {

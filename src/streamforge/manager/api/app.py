@@ -19,7 +19,6 @@ from streamforge.manager import (
     health_answers,
     listing_answers,
     log_answers,
-    model_answers,
     plan_answers,
     start_answers,
     topic_answers,
@@ -30,7 +29,6 @@ from streamforge.manager.api import (
     feed_routes,
     health_routes,
     log_routes,
-    model_routes,
     plan_routes,
     queue_routes,
     topic_input_routes,
@@ -57,6 +55,8 @@ from streamforge.manager.dead_letters import answers as dead_letter_answers
 from streamforge.manager.dead_letters import routes as dead_letter_routes
 from streamforge.manager.graphs import answers as graph_answers
 from streamforge.manager.graphs import routes as graph_routes
+from streamforge.manager.models import answers as model_answers
+from streamforge.manager.models import routes as model_routes
 from streamforge.manager.origin import Source
 from streamforge.manager.schedules import answers as schedule_answers
 from streamforge.manager.schedules import routes as schedule_routes

@@ -17,11 +17,11 @@ import msgspec
 from streamforge.manager.batches import store as batch_store
 from streamforge.manager.coverage import store as coverage_store
 from streamforge.manager.graphs import store as graph_store
+from streamforge.manager.models import store as model_store
 from streamforge.manager.persistence import (
     bans,
     dealt_connects,
     installation,
-    model_store,
     reservations,
     store_usage,
     workflow_store,

@@ -10,9 +10,9 @@ import msgspec
 from streamforge.manager.analysis_inputs import nothing_known
 from streamforge.manager.continuation import LAST
 from streamforge.manager.model_input import SCORE_TYPE
-from streamforge.manager.model_requests import ScoreRequest
-from streamforge.manager.persistence.known_store import KnownStore
-from streamforge.manager.persistence.model_store import KnownModel
+from streamforge.manager.models.known_store import KnownStore
+from streamforge.manager.models.requests import ScoreRequest
+from streamforge.manager.models.store import KnownModel
 from streamforge.manager.schedules.driver import Start
 from streamforge.manager.schedules.model import Definition
 from streamforge.manager.use_cases import Started, StartRequest

@@ -13,7 +13,7 @@ from streamforge.manager.analysis_requests import LEAST_RANKED
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.analysis_objects import name_held
 from streamforge.manager.model_input import TARGET, ScoreInput
-from streamforge.manager.model_requests import (
+from streamforge.manager.models.requests import (
     ModelRequest,
     ScoreRequest,
     check_model,
@@ -21,7 +21,7 @@ from streamforge.manager.model_requests import (
     workflow_of_model,
     workflow_of_scores,
 )
-from streamforge.manager.persistence.model_store import KnownModel
+from streamforge.manager.models.store import KnownModel
 from streamforge.manager.request_notes import log_request
 from streamforge.manager.use_cases import NotNow, Started, StepRequest
 from streamforge.manager.workflow import Workflow

@@ -13,12 +13,12 @@ from streamforge.analytics.models.evaluation_settings import EvaluationSettings
 from streamforge.analytics.models.model_manifest import MODEL, encoded
 from streamforge.manager.analyst_services import analyst_services
 from streamforge.manager.api.app import create_app
-from streamforge.manager.model_requests import ModelRequest, check_model
+from streamforge.manager.models.requests import ModelRequest, check_model
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.api.support import client_of
 from tests.manager.memory_service import NOW_MS, MemoryService
-from tests.manager.published_models import CONTENTS, publish
+from tests.manager.models.published_models import CONTENTS, publish
 
 DEFINITION = {"window": 24, "step": 4, "top_k": 2, "sign": "any", "universe": {"min_volatility": 0}}
 ASKED: dict[str, Any] = {

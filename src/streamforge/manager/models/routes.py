@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from streamforge.analytics.models.model_manifest import CARDS
-from streamforge.manager import model_answers
 from streamforge.manager.api.queue_routes import ACCEPTED, IdempotencyKey, Limit, started_reply
 from streamforge.manager.api.request_bodies import Labels
 from streamforge.manager.api.routing import In, StrictRoute, gives, reply
-from streamforge.manager.model_requests import ModelRequest, ScoreRequest
-from streamforge.manager.persistence.model_store import KnownModel
+from streamforge.manager.models import answers as model_answers
+from streamforge.manager.models.requests import ModelRequest, ScoreRequest
+from streamforge.manager.models.store import KnownModel
 from streamforge.manager.presentation import moment
 
 router = APIRouter(route_class=StrictRoute, tags=["models"])

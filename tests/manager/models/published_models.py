@@ -9,8 +9,8 @@ import msgspec
 from streamforge.analytics.models.model_manifest import ModelManifest, Result, encoded, files_of, manifest_name
 from streamforge.analytics.models.training_parameters import TrainingParameters
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.model_requests import ModelRequest, check_model
-from streamforge.manager.persistence.model_store import KnownModel
+from streamforge.manager.models.requests import ModelRequest, check_model
+from streamforge.manager.models.store import KnownModel
 
 CONTENTS = {"card.json": b"{}", "card.md": b"# no edge", "card.html": b"<!doctype html>", "model.safetensors": b"x"}
 

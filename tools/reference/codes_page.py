@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from streamforge.manager import failure_codes, finding_codes, note_codes, part_codes, problem_codes
+from streamforge.manager import failure_codes, note_codes, part_codes, problem_codes
 from streamforge.manager.dead_letters import model as letter_codes
 from streamforge.manager.dead_letters.model import LetterCode
 from streamforge.manager.failure_codes import FailureCode
-from streamforge.manager.finding_codes import FindingCode
+from streamforge.manager.health import finding_codes
+from streamforge.manager.health.finding_codes import FindingCode
 from streamforge.manager.note_codes import NoteCode
 from streamforge.manager.part_codes import PartCode
 from streamforge.manager.problem_codes import ProblemCode

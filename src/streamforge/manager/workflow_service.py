@@ -25,7 +25,8 @@ from streamforge.manager.execution.verifier import verify
 from streamforge.manager.exports.records import RecordReader
 from streamforge.manager.feed_source import FeedSource
 from streamforge.manager.forecaster import Forecaster
-from streamforge.manager.health.health_service import HealthService
+from streamforge.manager.health.readiness import ReadinessProbe
+from streamforge.manager.health.service import HealthService
 from streamforge.manager.lifecycle.facts import HandOver, Request, Retry, Stop
 from streamforge.manager.log_reader import LogReader
 from streamforge.manager.persistence.change_notes import WORKFLOW
@@ -35,7 +36,6 @@ from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.presentation import removed_answer
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.readiness import ReadinessProbe
 from streamforge.manager.request_notes import log_request
 from streamforge.manager.retention.service import RecordRemoval
 from streamforge.manager.schedules.service import ScheduleService

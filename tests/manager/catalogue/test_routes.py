@@ -15,7 +15,7 @@ from streamforge.manager.api.app import create_app
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.catalogue import asyncapi, schemas
 from streamforge.manager.catalogue.routes import HIDDEN_REASON
-from streamforge.manager.readiness import FRESH_S
+from streamforge.manager.health.readiness import FRESH_S
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import KIND
 from streamforge_utils.model.messages import Progress, decode_command, decode_event, decode_marker

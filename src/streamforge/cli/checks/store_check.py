@@ -15,7 +15,7 @@ from streamforge.cli import terminal
 from streamforge.cli.checks.place_checks import Subject, nearest
 from streamforge.manager.health.findings import fails, works
 from streamforge.manager.health.room import room_in_database, room_on_disk, room_unknown
-from streamforge.manager.persistence.store_usage import UsageSamples
+from streamforge.manager.health.store_usage import UsageSamples
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.usage import Sample, with_sample
 from streamforge_utils.ports.provisioning import Finding

@@ -16,7 +16,6 @@ from streamforge.manager import (
     access_answers,
     answers,
     feed_answers,
-    health_answers,
     listing_answers,
     log_answers,
     plan_answers,
@@ -27,7 +26,6 @@ from streamforge.manager.api import (
     access_routes,
     error_answers,
     feed_routes,
-    health_routes,
     log_routes,
     plan_routes,
     queue_routes,
@@ -55,6 +53,8 @@ from streamforge.manager.dead_letters import answers as dead_letter_answers
 from streamforge.manager.dead_letters import routes as dead_letter_routes
 from streamforge.manager.graphs import answers as graph_answers
 from streamforge.manager.graphs import routes as graph_routes
+from streamforge.manager.health import answers as health_answers
+from streamforge.manager.health import routes as health_routes
 from streamforge.manager.models import answers as model_answers
 from streamforge.manager.models import routes as model_routes
 from streamforge.manager.origin import Source

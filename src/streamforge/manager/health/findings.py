@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from streamforge.manager.finding_codes import FindingCode
+from streamforge.manager.health.finding_codes import FindingCode
 from streamforge_utils.ports.provisioning import Finding
 
 VERDICTS = ("fails", "careful", "works")

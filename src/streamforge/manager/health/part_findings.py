@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from streamforge.manager.finding_codes import FindingCode
+from streamforge.manager.health.finding_codes import FindingCode
 from streamforge.manager.health.findings import (
     careful,
     exchange_that_answered,

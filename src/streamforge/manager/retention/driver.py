@@ -18,10 +18,10 @@ from streamforge.manager.bars.store import Rollups
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
+from streamforge.manager.health.store_usage import StoreUsageMonitor
 from streamforge.manager.lifecycle.facts import Fact, TopicsRemoved
 from streamforge.manager.lifecycle.job_spec import readers_of
 from streamforge.manager.lifecycle.topic_lifetime import due_removal, may_trim
-from streamforge.manager.persistence.store_usage import StoreUsageMonitor
 from streamforge.manager.policy import kept_ms
 from streamforge.manager.retention.collection_export import CollectionExport, Exported, new_token
 from streamforge.manager.retention.maintenance import each_alone, tried_again_later

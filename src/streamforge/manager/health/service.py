@@ -11,10 +11,10 @@ from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
-from streamforge.manager import health_answers
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.exchange_limits import WEIGHT_WINDOW_MS
 from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.health import answers as health_answers
 from streamforge.manager.health.answer_cache import Kept
 from streamforge.manager.health.findings import VERDICTS
 from streamforge.manager.health.part_findings import (
@@ -27,11 +27,11 @@ from streamforge.manager.health.part_findings import (
     of_schedules,
     of_settings,
 )
+from streamforge.manager.health.readiness import ReadinessProbe
+from streamforge.manager.health.store_usage import UsageSamples
 from streamforge.manager.lifecycle.launches import live
 from streamforge.manager.lifecycle.retry_policy import Ban
-from streamforge.manager.persistence.store_usage import UsageSamples
 from streamforge.manager.presentation import moment, moment_or_none
-from streamforge.manager.readiness import ReadinessProbe
 from streamforge.manager.schedules.service import Listed, ScheduleService
 from streamforge.manager.workflow import Status
 from streamforge.version import installed_version

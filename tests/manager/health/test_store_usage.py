@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import structlog
 
-from streamforge.manager.persistence.store_usage import EVERY_S, StoreUsageMonitor, UsageSamples
+from streamforge.manager.health.store_usage import EVERY_S, StoreUsageMonitor, UsageSamples
 from streamforge_utils.ports.store import Usage
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorystore import MemoryStore

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from structlog.testing import capture_logs
 
-from streamforge.manager.readiness import FRESH_S
+from streamforge.manager.health.readiness import FRESH_S
 from streamforge_utils.model.errors import RetryableError
 from tests.doubles.manualclock import ManualClock
 from tests.manager.support import World

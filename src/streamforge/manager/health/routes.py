@@ -6,9 +6,9 @@ from fastapi import APIRouter
 from msgspec.structs import replace
 from starlette.responses import Response
 
-from streamforge.manager import health_answers
 from streamforge.manager.api import ui_files
 from streamforge.manager.api.routing import In, StrictRoute, gives, reply
+from streamforge.manager.health import answers as health_answers
 
 router = APIRouter(route_class=StrictRoute, tags=["health"])
 

@@ -28,7 +28,7 @@ from streamforge.manager.forecaster import Forecaster
 from streamforge.manager.health.readiness import ReadinessProbe
 from streamforge.manager.health.service import HealthService
 from streamforge.manager.lifecycle.facts import HandOver, Request, Retry, Stop
-from streamforge.manager.log_reader import LogReader
+from streamforge.manager.logs.service import LogReader
 from streamforge.manager.persistence.change_notes import WORKFLOW
 from streamforge.manager.persistence.event_history import PAGE
 from streamforge.manager.persistence.own_collections import OWN_COLLECTIONS

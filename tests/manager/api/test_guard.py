@@ -15,7 +15,6 @@ from fastapi.routing import APIRoute
 from streamforge.manager.api import (
     access_routes,
     feed_routes,
-    log_routes,
     plan_routes,
     queue_routes,
     topic_input_routes,
@@ -31,6 +30,7 @@ from streamforge.manager.coverage import routes as data_routes
 from streamforge.manager.dead_letters import routes as dead_letter_routes
 from streamforge.manager.graphs import routes as graph_routes
 from streamforge.manager.health import routes as health_routes
+from streamforge.manager.logs import routes as log_routes
 from streamforge.manager.models import routes as model_routes
 from streamforge.manager.schedules import routes as schedule_routes
 from streamforge_utils.model.errors import RetryableError

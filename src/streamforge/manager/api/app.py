@@ -17,7 +17,6 @@ from streamforge.manager import (
     answers,
     feed_answers,
     listing_answers,
-    log_answers,
     plan_answers,
     start_answers,
     topic_answers,
@@ -26,7 +25,6 @@ from streamforge.manager.api import (
     access_routes,
     error_answers,
     feed_routes,
-    log_routes,
     plan_routes,
     queue_routes,
     topic_input_routes,
@@ -55,6 +53,8 @@ from streamforge.manager.graphs import answers as graph_answers
 from streamforge.manager.graphs import routes as graph_routes
 from streamforge.manager.health import answers as health_answers
 from streamforge.manager.health import routes as health_routes
+from streamforge.manager.logs import answers as log_answers
+from streamforge.manager.logs import routes as log_routes
 from streamforge.manager.models import answers as model_answers
 from streamforge.manager.models import routes as model_routes
 from streamforge.manager.origin import Source

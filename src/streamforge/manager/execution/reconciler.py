@@ -19,7 +19,6 @@ from streamforge.manager.execution.exchange_limits import Budget
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
 from streamforge.manager.execution.live_metrics import LiveMetrics
-from streamforge.manager.execution.log_keeper import LogKeeper
 from streamforge.manager.execution.orphans import Orphans
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.reconciliation_failure import MOST_LEFT, Failing
@@ -30,6 +29,7 @@ from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.lifecycle.facts import apply
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs, without_progress
 from streamforge.manager.lifecycle.live_pace import waits_to_connect
+from streamforge.manager.logs.driver import LogKeeper
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.persistence.workflow_store import Stored
 from streamforge.manager.retention.driver import Retention

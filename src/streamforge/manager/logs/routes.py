@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from streamforge.manager import log_answers
 from streamforge.manager.api.routing import In, QueueId, StrictRoute, gives, reply
+from streamforge.manager.logs import answers as log_answers
 
 router = APIRouter(route_class=StrictRoute, tags=["workflows"])
 

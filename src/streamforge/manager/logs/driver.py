@@ -8,7 +8,7 @@ from itertools import islice
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.persistence.attempt_logs import SHARED_BYTES, lines_of
+from streamforge.manager.logs.store import SHARED_BYTES, lines_of
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.ports.launcher import Job, JobState
 

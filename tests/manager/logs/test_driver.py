@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from streamforge.manager.execution.log_keeper import LogKeeper
-from streamforge.manager.persistence.attempt_logs import COLLECTION, SHARED_BYTES
+from streamforge.manager.logs.driver import LogKeeper
+from streamforge.manager.logs.store import COLLECTION, SHARED_BYTES
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.launcher import JobState
 from streamforge_utils.runtime.telemetry.logs import TextRedactor

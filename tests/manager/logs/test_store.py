@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge.manager.persistence.attempt_logs import ATTEMPTS_KEPT, COLLECTION, AttemptLogs, KeptLog, lines_of
+from streamforge.manager.logs.store import ATTEMPTS_KEPT, COLLECTION, AttemptLogs, KeptLog, lines_of
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.launcher import Job
 from streamforge_utils.ports.store import Answer, Outcome

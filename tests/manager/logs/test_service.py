@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge.manager.log_answers import Logs
+from streamforge.manager.logs.answers import Logs
 from streamforge.manager.use_cases import NotFound
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import InvalidInput

@@ -20,7 +20,7 @@ from streamforge.cli.checks.bus_check import leftovers
 from streamforge.cli.client import to_json
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.session import Mode, Where, session
-from streamforge.manager.persistence import store_backup
+from streamforge.manager.backup import service as store_backup
 from streamforge.manager.persistence.lease import fenced, managed_store
 from streamforge.version import installed_version
 from streamforge_utils.model.errors import StreamForgeError

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from streamforge import manager
-from streamforge.manager.persistence import installation, store_backup
+from streamforge.manager.backup import service as store_backup
+from streamforge.manager.persistence import installation
 from streamforge.manager.persistence.installation import Holder, Installation, Installations
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.adapters.kubernetes import job_records

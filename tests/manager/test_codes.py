@@ -14,8 +14,8 @@ from streamforge.manager.dead_letters.model import MEANINGS as LETTERS
 from streamforge.manager.dead_letters.model import LetterCode
 from streamforge.manager.failure_codes import MEANINGS as FAILURES
 from streamforge.manager.failure_codes import FailureCode
-from streamforge.manager.health.finding_codes import MEANINGS as FINDINGS
-from streamforge.manager.health.finding_codes import FindingCode
+from streamforge.manager.health.findings import MEANINGS as FINDINGS
+from streamforge.manager.health.findings import FindingCode
 from streamforge.manager.note_codes import MEANINGS as NOTES
 from streamforge.manager.note_codes import NoteCode
 from streamforge.manager.part_codes import MEANINGS as PARTS

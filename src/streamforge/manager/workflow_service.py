@@ -14,7 +14,7 @@ from streamforge.manager.batches.forecast import BatchForecaster
 from streamforge.manager.batches.service import BatchService
 from streamforge.manager.books.store import BookReader
 from streamforge.manager.coverage import answers as data_answers
-from streamforge.manager.coverage.listing import CoverageListing
+from streamforge.manager.coverage.listing import CoverageListing, series_page
 from streamforge.manager.coverage.service import Reports
 from streamforge.manager.dead_letters.counts import DeadLetterCounts
 from streamforge.manager.dead_letters.service import DeadLetterService
@@ -39,7 +39,6 @@ from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.request_notes import log_request
 from streamforge.manager.retention.service import RecordRemoval
 from streamforge.manager.schedules.service import ScheduleService
-from streamforge.manager.series_listing import series_page
 from streamforge.manager.topic_lag import TopicLag
 from streamforge.manager.topic_requests import TopicRequest
 from streamforge.manager.use_cases import (

@@ -6,7 +6,7 @@ import sqlite3
 from importlib.metadata import version
 from pathlib import Path
 
-from streamforge.manager.health.technologies import technologies
+from streamforge.manager.health.shown_settings import technologies
 from streamforge_utils.adapters.arango import ArangoStore, Connection, Transport
 from streamforge_utils.model.secret import Secret
 from streamforge_utils.runtime.life.server_settings import KafkaSettings

@@ -13,7 +13,6 @@ import msgspec
 from fastapi import FastAPI
 
 from streamforge.manager import (
-    access_answers,
     answers,
     feed_answers,
     listing_answers,
@@ -137,7 +136,7 @@ def _answers() -> dict[str, Any]:
         graph_answers,
         model_answers,
     )
-    modules = (*of_workflows, *of_data, access_answers, catalogue_answers, feed_answers, health_answers)
+    modules = (*of_workflows, *of_data, access_routes, catalogue_answers, feed_answers, health_answers)
     kinds: list[type[msgspec.Struct]] = [Source, *(kind for module in modules for kind in _structs(module))]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
     optional = {

@@ -15,9 +15,9 @@ from streamforge.manager.actor import acting
 from streamforge.manager.admission import Admission
 from streamforge.manager.batches.members import DrivenMembers, closed, ended_member, interrupted, live, refused
 from streamforge.manager.batches.model import Batch, BatchStatus, Member, MemberStatus, Totals, end_of
+from streamforge.manager.catalogue.symbols import was_listed
 from streamforge.manager.continuation import LAST, continued, resumed
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.listed_days import was_listed
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.lifecycle.facts import Stop
 from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms

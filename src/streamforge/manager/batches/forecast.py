@@ -10,8 +10,8 @@ from typing import Any
 from streamforge.manager.batches.requests import BatchRequest, check_batch
 from streamforge.manager.batches.symbol_chooser import Chooser
 from streamforge.manager.batches.symbol_selection import SHOWN, shortened
+from streamforge.manager.catalogue.symbols import was_listed
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.listed_days import was_listed
 from streamforge.manager.forecaster import WITHIN_S, Forecaster, Room, require_end
 from streamforge.manager.note_codes import NoteCode, Noted, noted, told_by
 from streamforge.manager.plan_answers import BatchForecast, Forecast, SymbolForecast, warnings_of

@@ -1,4 +1,4 @@
-"""What an exchange lists: which symbols fit a pattern, and which one somebody meant who wrote another."""
+"""The symbols of an exchange: which fit a pattern, which one a misspelt name means, and which was listed on a day."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from streamforge.manager.policy import DAY_MS
+from streamforge_utils.model.kinds.registry import daily_series, rule_of
 from streamforge_utils.model.spelling import closest
-from streamforge_utils.ports.exchange import SymbolInfo
+from streamforge_utils.ports.exchange import Exchange, SymbolInfo
 
 TRADING = "TRADING"
 _WILD = frozenset("*?[")
@@ -45,3 +47,15 @@ def likely_symbols(symbol: str, listed: Sequence[SymbolInfo]) -> list[str]:
     )
     turned = [one.symbol for one in ordered if one.base_asset and one.quote_asset + one.base_asset == symbol]
     return turned[:1] or closest(symbol, [one.symbol for one in ordered])
+
+
+async def was_listed(exchange: Exchange, symbol: str, day_ms: int, now_ms: int) -> bool:
+    """Whether the exchange had the symbol on the day, by its records of days. Raises as the exchange does."""
+    series = daily_series(symbol)
+    trading = is_traded(await exchange.symbol_info(symbol))
+    bounds = await rule_of(series).bounds(exchange, series, now_ms, trading=trading)
+    return (
+        bounds is not None
+        and bounds.first_ms < day_ms + DAY_MS
+        and (bounds.last_ms is None or day_ms <= bounds.last_ms)
+    )

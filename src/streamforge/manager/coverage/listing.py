@@ -1,4 +1,4 @@
-"""The verdicts of many series as runs, a page at a time, in the order that was asked for."""
+"""Stored series by page: their spans and counts, and the verdicts of many of them as runs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Annotated
 import msgspec
 
 from streamforge.manager.bars import answers as bar_answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.coverage.service import Reports
-from streamforge.manager.coverage.store import SeriesCoverage
+from streamforge.manager.coverage.store import CoverageStore, SeriesCoverage
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.presentation import range_fields
 from streamforge.manager.use_cases import lost_cursor
@@ -200,3 +201,29 @@ class CoverageListing:
 def _first(found: list[tuple[Place, SeriesCoverage]], asked: CoverageRequest) -> list[tuple[Place, SeriesCoverage]]:
     """Those of the next page, and one more that tells whether there is another."""
     return sorted(found, key=lambda one: one[0], reverse=asked.order is SeriesOrder.SYMBOL_DOWN)[: asked.limit + 1]
+
+
+async def series_page(
+    coverage: CoverageStore, reports: Reports, *, cursor: str | None, limit: int, prefix: str, type: str | None
+) -> data_answers.SeriesPage:
+    """The series behind the cursor whose symbol begins with `prefix` and that have the type.
+
+    Raises InvalidInput for a cursor or a type that is none, or RetryableError.
+    """
+    wanted = None if type is None else series_of("ANY", type)
+    found, after, more = list[tuple[str, SeriesCoverage]](), cursor, True
+    while more and len(found) <= limit:
+        try:
+            page = await coverage.page(after=after, limit=limit + 1)
+        except InvalidInput as error:
+            raise lost_cursor(after or "", "series") from error
+        for name, known in page:
+            if known is None:
+                continue
+            fits = wanted is None or (known.series.kind, known.series.interval) == (wanted.kind, wanted.interval)
+            if fits and known.series.symbol.startswith(prefix):
+                found.append((name, known))
+        more = len(page) > limit
+        after = page[-1][0] if page else None
+    listed = await reports.of_stored([known for _, known in found[:limit]])
+    return data_answers.SeriesPage(series=listed, cursor=found[limit - 1][0] if len(found) > limit else None)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from streamforge.manager.dead_letters.model import code_of
+from streamforge.manager.dead_letters.model import code_of, read_letters
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.lifecycle.facts import Replay, Request
-from streamforge.manager.read_letters import read_letters
 from streamforge.manager.use_cases import DeadLetter, DeadLetterPage, NotNow
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.topic_reading import PartitionRange, union

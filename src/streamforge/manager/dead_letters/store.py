@@ -9,7 +9,7 @@ from itertools import islice
 
 import msgspec
 
-from streamforge.manager.read_letters import read_letters
+from streamforge.manager.dead_letters.model import read_letters
 from streamforge.manager.use_cases import DeadLetter, DeadLetterPage
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import names

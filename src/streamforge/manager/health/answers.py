@@ -7,8 +7,7 @@ from typing import Annotated
 import msgspec
 
 from streamforge.manager.answers import QUEUE_ID, Moment, meaning, one_of
-from streamforge.manager.health.finding_codes import FindingCode
-from streamforge.manager.health.findings import VERDICTS
+from streamforge.manager.health.findings import VERDICTS, FindingCode
 from streamforge.manager.health.shown_settings import Setting as Setting
 
 VerdictOfHealth = Annotated[str, one_of(VERDICTS), meaning("careful: it works, and a person should look at it.")]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from streamforge.manager.health.finding_codes import FindingCode
 from streamforge.manager.health.findings import (
+    FindingCode,
     careful,
     exchange_that_answered,
     exchange_that_is_silent,

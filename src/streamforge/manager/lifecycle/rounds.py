@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from streamforge.manager.dead_letters.model import read_letters
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.part_codes import PartCode
-from streamforge.manager.read_letters import read_letters
 from streamforge.manager.workflow import Attempt, Part, Plan, Remark, SourceChoice, Status, Step, StepStatus, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Segment, Verdict, outside, overlay, verdict_of

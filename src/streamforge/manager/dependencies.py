@@ -12,13 +12,13 @@ from streamforge.manager.batches.store import BatchStore
 from streamforge.manager.coverage.store import CoverageStore
 from streamforge.manager.dead_letters.store import DeadLetterReader
 from streamforge.manager.execution.exchange_limits import ExchangeWaits
+from streamforge.manager.feed.change_notes import ChangeNotes
 from streamforge.manager.graphs import store as graph_store
 from streamforge.manager.health.shown_settings import Setting
 from streamforge.manager.logs.store import AttemptLogs
 from streamforge.manager.models import store as model_store
 from streamforge.manager.models.known_store import KnownStore
 from streamforge.manager.origin import Source
-from streamforge.manager.persistence.change_notes import ChangeNotes
 from streamforge.manager.persistence.event_history import EventHistory
 from streamforge.manager.persistence.installation import Claim, DriverStatus, ExchangeBinding
 from streamforge.manager.persistence.reservations import Reservations

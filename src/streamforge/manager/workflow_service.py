@@ -23,13 +23,13 @@ from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.execution.topic_document_removal import remove_topic_documents
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.exports.records import RecordReader
-from streamforge.manager.feed_source import FeedSource
+from streamforge.manager.feed.change_notes import WORKFLOW
+from streamforge.manager.feed.source import FeedSource
 from streamforge.manager.forecaster import Forecaster
 from streamforge.manager.health.readiness import ReadinessProbe
 from streamforge.manager.health.service import HealthService
 from streamforge.manager.lifecycle.facts import HandOver, Request, Retry, Stop
 from streamforge.manager.logs.service import LogReader
-from streamforge.manager.persistence.change_notes import WORKFLOW
 from streamforge.manager.persistence.event_history import PAGE
 from streamforge.manager.persistence.own_collections import OWN_COLLECTIONS
 from streamforge.manager.persistence.reservations import Reservations

@@ -12,14 +12,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from streamforge.manager.api import (
-    access_routes,
-    feed_routes,
-    plan_routes,
-    queue_routes,
-    topic_input_routes,
-    topic_routes,
-)
+from streamforge.manager.api import access_routes, plan_routes, queue_routes, topic_input_routes, topic_routes
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.guard import OPEN_PATHS, role_needed
 from streamforge.manager.api.tokens import Access
@@ -28,6 +21,7 @@ from streamforge.manager.batches import routes as batch_routes
 from streamforge.manager.catalogue import routes as catalogue_routes
 from streamforge.manager.coverage import routes as data_routes
 from streamforge.manager.dead_letters import routes as dead_letter_routes
+from streamforge.manager.feed import routes as feed_routes
 from streamforge.manager.graphs import routes as graph_routes
 from streamforge.manager.health import routes as health_routes
 from streamforge.manager.logs import routes as log_routes

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamforge.manager.persistence.change_notes import SCHEDULE, Changed
+from streamforge.manager.feed.change_notes import SCHEDULE, Changed
 from streamforge.manager.persistence.reservations import KEY_KEPT_MS
 from streamforge.manager.policy import Policy
 from streamforge.manager.schedules.driver import ScheduleDriver

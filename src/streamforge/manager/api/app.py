@@ -12,18 +12,10 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
-from streamforge.manager import (
-    answers,
-    feed_answers,
-    listing_answers,
-    plan_answers,
-    start_answers,
-    topic_answers,
-)
+from streamforge.manager import answers, listing_answers, plan_answers, start_answers, topic_answers
 from streamforge.manager.api import (
     access_routes,
     error_answers,
-    feed_routes,
     plan_routes,
     queue_routes,
     topic_input_routes,
@@ -31,7 +23,6 @@ from streamforge.manager.api import (
     ui_files,
 )
 from streamforge.manager.api.compression import Compression
-from streamforge.manager.api.feed import Feed
 from streamforge.manager.api.guard import Addresses, Authentication, Guard, role_needed
 from streamforge.manager.api.problems import MEDIA_TYPE, TYPE_PREFIX
 from streamforge.manager.api.routing import SCHEMAS, Context, Limits
@@ -48,6 +39,9 @@ from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.coverage import routes as data_routes
 from streamforge.manager.dead_letters import answers as dead_letter_answers
 from streamforge.manager.dead_letters import routes as dead_letter_routes
+from streamforge.manager.feed import answers as feed_answers
+from streamforge.manager.feed import routes as feed_routes
+from streamforge.manager.feed.service import Feed
 from streamforge.manager.graphs import answers as graph_answers
 from streamforge.manager.graphs import routes as graph_routes
 from streamforge.manager.health import answers as health_answers

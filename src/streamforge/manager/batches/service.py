@@ -30,7 +30,7 @@ from streamforge.manager.batches.symbol_selection import SHOWN, Selection, short
 from streamforge.manager.continuation import LAST, LIVE
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.persistence.change_notes import BATCH
+from streamforge.manager.feed.change_notes import BATCH
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.policy import DAY_MS

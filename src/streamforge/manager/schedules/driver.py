@@ -19,8 +19,8 @@ from streamforge.manager.batches.symbol_chooser import Chooser
 from streamforge.manager.batches.symbol_selection import is_pattern
 from streamforge.manager.catalogue.symbols import fitting
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.feed.change_notes import SCHEDULE
 from streamforge.manager.models.requests import NothingToScore
-from streamforge.manager.persistence.change_notes import SCHEDULE
 from streamforge.manager.schedules.model import (
     GOES_ON,
     MOST_SYMBOLS,

@@ -15,8 +15,8 @@ from streamforge.manager.batches.symbol_chooser import Chooser
 from streamforge.manager.batches.symbol_selection import check_words, is_pattern, select, shortened
 from streamforge.manager.continuation import LAST, asked_range
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.feed.change_notes import SCHEDULE
 from streamforge.manager.model_input import SCORE_TYPE
-from streamforge.manager.persistence.change_notes import SCHEDULE
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.request_notes import log_request
 from streamforge.manager.requests import archive_loader

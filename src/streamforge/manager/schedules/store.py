@@ -8,7 +8,7 @@ from contextlib import suppress
 import msgspec
 import structlog
 
-from streamforge.manager.persistence.change_notes import SCHEDULE, ChangeNotes
+from streamforge.manager.feed.change_notes import SCHEDULE, ChangeNotes
 from streamforge.manager.schedules.model import FORMAT, Run, RunState, Schedule
 from streamforge.manager.workflow_document import require_format
 from streamforge_utils.model.errors import ConfigError, ConflictError

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from streamforge.manager import presentation
-from streamforge.manager.api import feed as feeds
 from streamforge.manager.api.app import create_app
-from streamforge.manager.api.feed import Feed, FeedReader
-from streamforge.manager.persistence import change_notes
+from streamforge.manager.feed import change_notes
+from streamforge.manager.feed import service as feeds
+from streamforge.manager.feed.service import Feed, FeedReader
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.exchange import SymbolInfo

@@ -19,8 +19,8 @@ from streamforge.manager.api.tokens import Tokens, parsed
 from streamforge.manager.workflow import Workflow
 from tests.limits import LIMIT_S
 from tests.manager.api.support import OPERATOR, running, started
-from tests.manager.api.test_feed import Told
-from tests.manager.api.test_feed import parsed as events_of
+from tests.manager.feed.test_service import Told
+from tests.manager.feed.test_service import parsed as events_of
 from tests.manager.memory_service import MemoryService
 
 LIMITS = Limits(feed_every_s=0.01, feed_stall_s=10)  # of a busy machine all but the deaf client take less

@@ -12,11 +12,11 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from streamforge.manager.actor import actor
-from streamforge.manager.api.feed import Feed, FeedReader
 from streamforge.manager.api.problems import ProblemError, invalid
 from streamforge.manager.api.queue_routes import EVENT_STREAM, FollowResponse
 from streamforge.manager.api.routing import In, StrictRoute
 from streamforge.manager.api.sse import Followers
+from streamforge.manager.feed.service import Feed, FeedReader
 from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import Status
 

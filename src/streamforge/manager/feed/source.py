@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from streamforge.manager.batches.service import BatchService, View
 from streamforge.manager.coverage.service import Reports
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.persistence.change_notes import ChangeNotes
+from streamforge.manager.feed.change_notes import ChangeNotes
 from streamforge.manager.schedules.service import Listed, ScheduleService
 from streamforge.manager.use_cases import NotFound, Report
 from streamforge.manager.workflow import Workflow

@@ -24,7 +24,7 @@ ARGS ?=
 .PHONY: help setup ui demo test test-e2e test-ui test-loaded mutants test-double test-arango test-engines test-long test-images test-delivery test-gnn gnn-env test-all kafka kube kube-build objects-build
 .PHONY: check bench bench-others stream-clients pipelines-tools jupyterhub-env docs images pictures site manifests wheels lock lock-check clean
 # The parts of `make check`.
-CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles manifests-check secrets subjects size duplicates modules
+CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles manifests-check secrets subjects size duplicates
 .PHONY: format $(CHECKS)
 # What builds images: buildah, podman or docker; the first of them that is there by default.
 BUILDER ?=
@@ -270,9 +270,6 @@ subjects:
 
 size:
 	@tools/check_size.sh
-
-modules: $(STAMP)
-	@$(PY) tools/check_modules.py
 
 duplicates: $(STAMP)
 	@$(PY) tools/check_duplicates.py

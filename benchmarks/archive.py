@@ -23,10 +23,10 @@ from streamforge import wiring
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.columns import MessageColumns
-from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.settings import ArchiveSettings, DataSettings, ExchangeSettings
-from streamforge_utils.runtime.topic_writer import BATCH_RECORDS
-from streamforge_utils.runtime.worker_process import tune_interpreter
+from streamforge_utils.runtime.life.context import MessageBus
+from streamforge_utils.runtime.life.settings import ArchiveSettings, DataSettings, ExchangeSettings
+from streamforge_utils.runtime.life.worker_process import tune_interpreter
+from streamforge_utils.runtime.output.topic_writer import BATCH_RECORDS
 from tests.doubles.archivefiles import put_rows
 from tests.doubles.archivehost import ArchiveHost, archive_host
 

@@ -13,7 +13,7 @@ from benchmarks.common.bench import Bench
 from benchmarks.common.measuring import Line, Section, Size, per_second, percentile
 from benchmarks.common.processes import exchange, manager
 from benchmarks.common.stored_candles import fill, symbol_of
-from streamforge.manager.bar_answers import Bars
+from streamforge.manager.bars.answers import Bars
 
 CANDLES = {Size.FULL: (10_000, 5_000_000), Size.QUICK: (10_000, 1_000_000), Size.TINY: (2000, 60_000)}
 REQUESTS = {Size.FULL: 100, Size.QUICK: 30, Size.TINY: 5}

@@ -15,7 +15,7 @@ from benchmarks import graph_store
 from benchmarks.common.bench import Bench
 from benchmarks.common.fresh import Fresh
 from benchmarks.common.measuring import Line, Section, Size
-from streamforge_utils.runtime.worker_process import tune_interpreter
+from streamforge_utils.runtime.life.worker_process import tune_interpreter
 
 COINS = {Size.FULL: 400, Size.QUICK: 400, Size.TINY: 12}
 HOURS = {Size.FULL: 8_760, Size.QUICK: 600, Size.TINY: 30}

@@ -24,9 +24,9 @@ from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
 from streamforge_utils.ports.stream import Stream
-from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
-from streamforge_utils.runtime.worker_process import tune_interpreter
+from streamforge_utils.runtime.life.context import MessageBus
+from streamforge_utils.runtime.life.settings import DataSettings, ExchangeSettings
+from streamforge_utils.runtime.life.worker_process import tune_interpreter
 
 PAGES = {Size.FULL: 500, Size.QUICK: 60, Size.TINY: 2}
 ROUNDS = {Size.FULL: 5, Size.QUICK: 3, Size.TINY: 1}

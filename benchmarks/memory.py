@@ -13,7 +13,7 @@ from benchmarks.common.measuring import Line, Section, Size, slope
 from benchmarks.common.processes import children_of, ended, exchange, resident_mb, worker
 from benchmarks.common.workflow import FILES, LOADER, SINK, Workflow
 from streamforge import wiring
-from streamforge_utils.runtime.server_settings import ArangoSettings
+from streamforge_utils.runtime.life.server_settings import ArangoSettings
 
 CANDLES = {Size.FULL: 5_000_000, Size.QUICK: 200_000, Size.TINY: 3000}
 REST_S = {Size.FULL: 4.0, Size.QUICK: 2.0, Size.TINY: 0.5}

@@ -19,8 +19,8 @@ from benchmarks.common.workflow import EMBEDDED, LOADER, SINK, TYPE, Workflow, m
 from streamforge import wiring
 from streamforge_utils.model.messages import Command, Event, decode_event, encode_command
 from streamforge_utils.ports.bus import Consumer, Message, Producer, Start
-from streamforge_utils.runtime.server_settings import KafkaSettings
-from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC
+from streamforge_utils.runtime.life.server_settings import KafkaSettings
+from streamforge_utils.runtime.life.settings import CONTROL_TOPIC, EVENTS_TOPIC
 
 PINGS = {Size.FULL: 200, Size.QUICK: 50, Size.TINY: 3}
 BUSY_CANDLES = {Size.FULL: 2_000_000, Size.QUICK: 500_000, Size.TINY: 50_000}

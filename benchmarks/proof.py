@@ -20,12 +20,12 @@ from benchmarks.common.processes import peak_resident_mb
 from benchmarks.common.workflow import START_MS
 from benchmarks.growth import LINEAR
 from streamforge import wiring
-from streamforge.manager.persistence.record_count import survey
+from streamforge.manager.coverage.record_count import survey
 from streamforge_utils.adapters.embedded.store.collection_files import Catalogue
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 
 MILLION = 1_000_000
 TRADES = {

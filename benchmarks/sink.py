@@ -35,9 +35,9 @@ from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.store import Document, Store
-from streamforge_utils.runtime.server_settings import KafkaSettings
-from streamforge_utils.runtime.worker_input import BATCH_RECORDS
-from streamforge_utils.runtime.worker_process import tune_interpreter
+from streamforge_utils.runtime.input.worker_input import BATCH_RECORDS
+from streamforge_utils.runtime.life.server_settings import KafkaSettings
+from streamforge_utils.runtime.life.worker_process import tune_interpreter
 
 PAGES = {Size.FULL: 526, Size.QUICK: 60, Size.TINY: 2}
 TRADES_SINK = "arango-trades"

@@ -16,9 +16,9 @@ from benchmarks.common.workflow import EMBEDDED, LOADER, SINK, Workflow
 from streamforge import wiring
 from streamforge_utils.model.messages import decode_event
 from streamforge_utils.ports.bus import Consumer, Start
-from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.server_settings import KafkaSettings
-from streamforge_utils.runtime.settings import EVENTS_TOPIC
+from streamforge_utils.runtime.life.context import MessageBus
+from streamforge_utils.runtime.life.server_settings import KafkaSettings
+from streamforge_utils.runtime.life.settings import EVENTS_TOPIC
 
 STARTS = {Size.FULL: 10, Size.QUICK: 3, Size.TINY: 1}
 LIMIT_S = 20.0

@@ -13,8 +13,8 @@ from benchmarks.common.fresh import fresh
 from benchmarks.common.measuring import Line, Section, Size, in_turn, median
 from benchmarks.common.stream_server import NAME, TOGETHER, trades_server
 from streamforge import wiring
-from streamforge_utils.runtime.settings import ExchangeSettings
-from streamforge_utils.runtime.stream_settings import StreamSettings
+from streamforge_utils.runtime.life.settings import ExchangeSettings
+from streamforge_utils.runtime.live.stream_settings import StreamSettings
 
 PIECES = {Size.FULL: 1000, Size.QUICK: 500, Size.TINY: 4}
 ROUNDS = {Size.FULL: 5, Size.QUICK: 3, Size.TINY: 1}

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from streamforge import wiring
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.server_settings import ArangoSettings
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.environment import load
+from streamforge_utils.runtime.life.server_settings import ArangoSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 
 Server = Callable[[str], Mapping[str, str]]
 """Makes the database of a name, if there is none; gives the variables that name it."""

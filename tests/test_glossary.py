@@ -8,7 +8,7 @@ import pytest
 
 from streamforge import workers
 from streamforge.cli.terminal import VERDICTS
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.worker_definition import Role
 from tests.places import ROOT
 
 TEXT = (ROOT / "docs" / "glossary.md").read_text("utf-8")

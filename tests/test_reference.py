@@ -12,9 +12,9 @@ import jsonschema_rs
 import pytest
 
 from streamforge import workers
-from streamforge.manager.specifications import asyncapi, schemas
-from streamforge_utils.runtime.environment import variables
-from streamforge_utils.runtime.settings import WorkerSettings
+from streamforge.manager.catalogue import asyncapi, schemas
+from streamforge_utils.runtime.life.environment import variables
+from streamforge_utils.runtime.life.settings import WorkerSettings
 from tests import cleanenv
 from tests.places import ROOT
 from tools.reference import reference_pages, settings_page

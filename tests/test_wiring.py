@@ -15,9 +15,9 @@ from streamforge_utils.model.secret import Secret
 from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.ports.launcher import JobSpec, JobState
 from streamforge_utils.ports.store import Document, Outcome
-from streamforge_utils.runtime.server_settings import ArangoSettings, KafkaSettings
-from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
-from streamforge_utils.runtime.stream_settings import StreamSettings
+from streamforge_utils.runtime.life.server_settings import ArangoSettings, KafkaSettings
+from streamforge_utils.runtime.life.settings import DataSettings, ExchangeSettings
+from streamforge_utils.runtime.live.stream_settings import StreamSettings
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.observer import RecordingObserver
 from tests.doubles.streamserver import stream_server
@@ -107,7 +107,7 @@ async def test_a_job_is_a_worker_that_knows_its_data_folder(settings: DataSettin
 def test_only_the_adapters_that_are_made_are_imported(make: str, absent: str, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from streamforge import wiring; "
-        "from streamforge_utils.runtime.settings import DataSettings; "
+        "from streamforge_utils.runtime.life.settings import DataSettings; "
         f"settings = DataSettings(data_dir=Path({str(tmp_path)!r})); {make}; "
         f"print([m for m in sys.modules if {absent}])"
     )

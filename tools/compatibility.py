@@ -16,7 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from streamforge.manager.specifications import asyncapi, schemas
+from streamforge.manager.catalogue import asyncapi, schemas
 from tools.reference.reference_pages import openapi
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,7 +16,7 @@ import msgspec
 
 from benchmarks.common.processes import ROOT, ended
 from streamforge_utils.model.secret import Secret
-from streamforge_utils.runtime.server_settings import ArangoSettings
+from streamforge_utils.runtime.life.server_settings import ArangoSettings
 from tests.cleanenv import environment
 
 DATABASE = "bench"

@@ -31,10 +31,10 @@ from streamforge_utils.model.kinds.candles import KIND
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Document, Outcome
-from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.server_settings import ArangoSettings
-from streamforge_utils.runtime.worker_input import BATCH_RECORDS
-from streamforge_utils.runtime.worker_process import tune_interpreter
+from streamforge_utils.runtime.input.worker_input import BATCH_RECORDS
+from streamforge_utils.runtime.life.environment import load
+from streamforge_utils.runtime.life.server_settings import ArangoSettings
+from streamforge_utils.runtime.life.worker_process import tune_interpreter
 
 PAGES = {Size.FULL: 400, Size.QUICK: 100, Size.TINY: 2}
 ROUNDS = {Size.FULL: 5, Size.QUICK: 3, Size.TINY: 1}

@@ -14,7 +14,7 @@ from benchmarks.common.processes import ROOT, UNLIMITED_WEIGHT, exchange
 from benchmarks.common.workflow import EMBEDDED, TYPE, minutes
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.runtime.server_settings import KafkaSettings
+from streamforge_utils.runtime.life.server_settings import KafkaSettings
 from tests.cleanenv import environment
 
 LIMIT_S = 480.0

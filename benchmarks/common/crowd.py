@@ -17,7 +17,7 @@ from streamforge import wiring
 from streamforge_utils.model.messages import Event, encode_event
 from streamforge_utils.model.names import telemetry_id
 from streamforge_utils.ports.bus import Message, Producer
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 
 HEARTBEAT_S = 3.0
 TARGETS = ("loader-api-candles", "arango-candles")

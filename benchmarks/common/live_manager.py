@@ -18,7 +18,7 @@ from streamforge.manager.policy import Policy
 from streamforge.manager.running_manager import Ports, Running, running
 from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import Status, Workflow
-from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
+from streamforge_utils.runtime.life.settings import DataSettings, ExchangeSettings
 from tests.doubles.scriptedlauncher import ScriptedLauncher
 
 TYPE = "api_candles_1m"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from benchmarks.common.pages import OBSERVED_MS
 from streamforge import wiring
-from streamforge.manager.persistence.coverage_store import CoverageStore
+from streamforge.manager.coverage.store import CoverageStore
 from streamforge_utils.adapters.embedded.store.collection_files import Catalogue
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.registry import kind_of, series_of
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 
 AT_ONCE = 250_000
 """Rows of a transaction."""

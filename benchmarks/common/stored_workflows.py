@@ -11,9 +11,9 @@ from typing import cast
 import msgspec
 
 from streamforge import wiring
-from streamforge.manager.batch import Batch, Member, MemberStatus, Totals, batch_id, end_of
+from streamforge.manager.batches.model import Batch, Member, MemberStatus, Totals, batch_id, end_of
+from streamforge.manager.batches.store import BatchStore
 from streamforge.manager.lifecycle.topic_lifetime import due_removal
-from streamforge.manager.persistence.batch_store import BatchStore
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of
@@ -25,7 +25,7 @@ from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.messages import Progress
 from streamforge_utils.model.names import CODE_ALPHABET, CODE_LENGTH, job_name
 from streamforge_utils.ports.store import Labels, State, StateStore
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT")
 TYPES = ("api_candles_1m", "api_candles_1h", "api_candles_1d")

@@ -18,12 +18,12 @@ from streamforge.workers import definition
 from streamforge_utils.model.names import consumer_group, data_topic, dlq_topic, queue_id, telemetry_id
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import BusAdmin, Received, Retention, TopicSpec
-from streamforge_utils.runtime.context import MessageBus, Wiring
-from streamforge_utils.runtime.logs import make_log
-from streamforge_utils.runtime.server_settings import ArangoSettings, KafkaSettings
-from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings
-from streamforge_utils.runtime.supervisor import Supervisor
-from streamforge_utils.runtime.worker_process import load_worker, tune_interpreter
+from streamforge_utils.runtime.life.context import MessageBus, Wiring
+from streamforge_utils.runtime.life.server_settings import ArangoSettings, KafkaSettings
+from streamforge_utils.runtime.life.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings
+from streamforge_utils.runtime.life.supervisor import Supervisor
+from streamforge_utils.runtime.life.worker_process import load_worker, tune_interpreter
+from streamforge_utils.runtime.telemetry.logs import make_log
 
 LOADER, SINK = "loader-api-candles", "arango-candles"
 TYPE = "api_candles_1m"

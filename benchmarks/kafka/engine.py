@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks.common.bench import Bench
-from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.server_settings import KafkaSettings
+from streamforge_utils.runtime.life.environment import load
+from streamforge_utils.runtime.life.server_settings import KafkaSettings
 from tests.engines.kafka.broker import Broker
 
 

@@ -20,7 +20,7 @@ from benchmarks.kafka.engine import broker
 from benchmarks.loader import UNHINDERED, OnExchange, Written, ratio, written
 from streamforge import wiring
 from streamforge_utils.model.kinds.candles import encode_candle
-from streamforge_utils.runtime.server_settings import KafkaSettings
+from streamforge_utils.runtime.life.server_settings import KafkaSettings
 
 PAGES = {Size.FULL: 526, Size.QUICK: 526, Size.TINY: 2}
 ROUNDS = {Size.FULL: 5, Size.QUICK: 3, Size.TINY: 1}

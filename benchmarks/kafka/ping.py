@@ -9,7 +9,7 @@ from benchmarks.common.measuring import Line, Section, percentile
 from benchmarks.common.processes import exchange
 from benchmarks.kafka.engine import broker
 from benchmarks.ping import PINGS, pinged, told
-from streamforge_utils.runtime.server_settings import KafkaSettings
+from streamforge_utils.runtime.life.server_settings import KafkaSettings
 
 _NUMBERS = count()
 """Every run has topics of its own: a broker keeps those of the run before."""

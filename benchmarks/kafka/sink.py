@@ -19,7 +19,7 @@ from benchmarks.kafka import others
 from benchmarks.kafka.engine import broker
 from benchmarks.sink import Stored, fill_from, stored
 from streamforge import wiring
-from streamforge_utils.runtime.server_settings import KafkaSettings
+from streamforge_utils.runtime.life.server_settings import KafkaSettings
 
 PAGES = {Size.FULL: 526, Size.QUICK: 200, Size.TINY: 2}
 ROUNDS = {Size.FULL: 5, Size.QUICK: 3, Size.TINY: 1}

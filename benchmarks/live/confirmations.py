@@ -21,8 +21,8 @@ from streamforge_utils.ports.exchange import Rank, SymbolInfo
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import Store
 from streamforge_utils.ports.stream import Stream
-from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.context import MessageBus
+from streamforge_utils.runtime.life.settings import DataSettings
 
 LOADER, SINK, TYPE = "loader-ws-trades", "arango-trades", "ws_trades"
 UNHINDERED = {"STREAMFORGE_BUFFER_BYTES": str(10**9)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from streamforge.workers.__main__ import main
-from streamforge_utils.runtime import stream_session
+from streamforge_utils.runtime.live import stream_session
 
 if __name__ == "__main__":
     stream_session.LONGEST_PAUSE_S, stream_session.HEALTHY_S = 1.0, 2.0

@@ -20,11 +20,11 @@ from streamforge_utils.model.kinds.streaming import Heard
 from streamforge_utils.model.kinds.trades import KIND
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.runtime.instruments import Instruments
-from streamforge_utils.runtime.logs import make_log
-from streamforge_utils.runtime.settings import ExchangeSettings
-from streamforge_utils.runtime.stream_session import StreamSession
-from streamforge_utils.runtime.stream_settings import StreamSettings
+from streamforge_utils.runtime.life.settings import ExchangeSettings
+from streamforge_utils.runtime.live.stream_session import StreamSession
+from streamforge_utils.runtime.live.stream_settings import StreamSettings
+from streamforge_utils.runtime.telemetry.instruments import Instruments
+from streamforge_utils.runtime.telemetry.logs import make_log
 
 STREAMS = {Size.FULL: 100, Size.QUICK: 100, Size.TINY: 3}
 ROUNDS = {Size.FULL: 2, Size.QUICK: 1, Size.TINY: 1}

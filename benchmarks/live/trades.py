@@ -25,7 +25,7 @@ from benchmarks.live.peers import Received
 from streamforge import wiring
 from streamforge_utils.model.kinds.trades import Trade
 from streamforge_utils.ports.columns import MessageColumns
-from streamforge_utils.runtime.worker_process import tune_interpreter
+from streamforge_utils.runtime.life.worker_process import tune_interpreter
 
 PIECES = {Size.FULL: 800, Size.QUICK: 400, Size.TINY: 4}
 PEER_PIECES = {Size.FULL: 100, Size.QUICK: 50, Size.TINY: 2}

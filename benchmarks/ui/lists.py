@@ -25,7 +25,7 @@ from streamforge import wiring
 from streamforge.manager.persistence.event_history import EventHistory
 from streamforge_utils.model.messages import Event, encode_event
 from streamforge_utils.model.names import telemetry_id
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 from tests.cleanenv import environment
 
 CHANGING = 100

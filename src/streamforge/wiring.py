@@ -21,18 +21,18 @@ from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import StateStore, Store
 from streamforge_utils.ports.stream import Stream
-from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.environment import variables
-from streamforge_utils.runtime.object_settings import ObjectSettings
-from streamforge_utils.runtime.server_settings import KafkaSettings
-from streamforge_utils.runtime.settings import (
+from streamforge_utils.runtime.life.context import MessageBus
+from streamforge_utils.runtime.life.environment import variables
+from streamforge_utils.runtime.life.object_settings import ObjectSettings
+from streamforge_utils.runtime.life.server_settings import KafkaSettings
+from streamforge_utils.runtime.life.settings import (
     ArchiveSettings,
     DataSettings,
     ExchangeSettings,
     WorkerSettings,
     is_binance,
 )
-from streamforge_utils.runtime.stream_settings import StreamSettings
+from streamforge_utils.runtime.live.stream_settings import StreamSettings
 
 if TYPE_CHECKING:
     from streamforge_utils.adapters.embedded.backup import Backup

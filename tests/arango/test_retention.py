@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from streamforge.manager.execution.retention import CollectionRetention
-from streamforge.manager.persistence.coverage_store import CoverageStore
+from streamforge.manager.coverage.store import CoverageStore
 from streamforge.manager.policy import RetentionRule
+from streamforge.manager.retention.driver import CollectionRetention
 from streamforge_utils.adapters.arango import ArangoStore
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict

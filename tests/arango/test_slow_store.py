@@ -13,7 +13,7 @@ from benchmarks.common.processes import ended, exchange, resident_mb, worker
 from benchmarks.common.workflow import LOADER, SINK, Workflow, read_all
 from streamforge import wiring
 from streamforge_utils.model.messages import Event
-from streamforge_utils.runtime.settings import EVENTS_TOPIC
+from streamforge_utils.runtime.life.settings import EVENTS_TOPIC
 
 CANDLES, TOPIC_BYTES = 400_000, 10_000_000
 GROWTH_MB, MOST_MB = 25.0, 130.0

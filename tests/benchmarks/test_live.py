@@ -15,7 +15,7 @@ from benchmarks.live.memory import BOOKS, CANDLES, TRADES, Case, check_struck, f
 from streamforge import wiring
 from streamforge.exchange.faults import FAULTS, parse_fault
 from streamforge_utils.ports.store import Document
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 
 MS = 1_000_000
 ANSWERS = {"429", "500", "502", "503", "504", "timeout", "garbage", "stall", "slow", "drip", "cut", "truncated"}

@@ -24,11 +24,11 @@ from streamforge_utils.ports.launcher import Job, JobSpec, JobState, Launcher
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
 from streamforge_utils.ports.stream import Stream
-from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.logs import make_log
-from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
-from streamforge_utils.runtime.supervisor import Supervisor
-from streamforge_utils.runtime.worker_process import load_worker
+from streamforge_utils.runtime.life.context import MessageBus
+from streamforge_utils.runtime.life.settings import DataSettings, ExchangeSettings
+from streamforge_utils.runtime.life.supervisor import Supervisor
+from streamforge_utils.runtime.life.worker_process import load_worker
+from streamforge_utils.runtime.telemetry.logs import make_log
 from tests.doubles.candles import GridExchange
 from tests.limits import LIMIT_S
 

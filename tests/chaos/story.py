@@ -28,7 +28,7 @@ from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.store import StateStore
-from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
+from streamforge_utils.runtime.life.settings import DataSettings, ExchangeSettings
 from tests.chaos.crash import CrashNow, ForgetfulExchange, Fuse, When, World
 from tests.chaos.verdict import assert_history
 from tests.doubles.candles import candle_key

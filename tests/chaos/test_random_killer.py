@@ -19,7 +19,7 @@ from typing import ClassVar
 import httpx
 import pytest
 
-from streamforge_utils.runtime.topic_specs import DATA_MAX_BYTES
+from streamforge_utils.runtime.output.topic_specs import DATA_MAX_BYTES
 from tests import backends
 from tests.chaos import processes
 from tests.chaos.disturbance import TROUBLE, Watcher, check_workflows, disturb, running

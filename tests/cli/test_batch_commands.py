@@ -13,12 +13,12 @@ from streamforge.cli.batch_follower import numbers
 from streamforge.cli.batch_outcome import LoadedBatch, rows
 from streamforge.cli.command_errors import CliError
 from streamforge.cli.commands.batch_commands import batch_list, batch_retry, batch_show, batch_stop, load_many
-from streamforge.manager import batch_answers
-from streamforge.manager.batch_service import View
+from streamforge.manager.batches import answers as batch_answers
+from streamforge.manager.batches.service import View
 from streamforge.manager.workflow import Status
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.cli.support import HOUR, TYPE, YEARS, Cli, finished, line, loading, serving
-from tests.manager.batch_world import EXPECTED, end, live, look
+from tests.manager.batches.batch_world import EXPECTED, end, live, look
 from tests.manager.memory_service import MemoryService
 
 HOW: dict[str, Any] = {

@@ -11,10 +11,10 @@ import pytest
 
 import streamforge
 from streamforge import wiring
-from streamforge.manager.persistence.coverage_store import CoverageStore
+from streamforge.manager.coverage.store import CoverageStore
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 from tests.cli.support import Cli
 from tests.doubles.stored_books import COLLECTION, SERIES, StoredBooks, at_ms
 

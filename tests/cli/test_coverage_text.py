@@ -9,7 +9,7 @@ import pytest
 
 from streamforge.cli.coverage_text import by_day, is_kept, none_over, none_within, rest, show_segments
 from streamforge.cli.session import Where
-from streamforge.manager.data_answers import Coverage, Segment
+from streamforge.manager.coverage.answers import Coverage, Segment
 
 DAY_MS = 86_400_000
 

@@ -17,7 +17,7 @@ from streamforge import wiring
 from streamforge.cli.debug_producer import main
 from streamforge.cli.places import data_directory
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
-from streamforge_utils.runtime.topic_specs import talk_topic
+from streamforge_utils.runtime.output.topic_specs import talk_topic
 from tests.limits import LIMIT_S
 from tests.places import ROOT
 from tests.runtime.rig import CONTROL, EVENTS, QUEUE, Rig, words

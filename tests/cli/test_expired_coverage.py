@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from streamforge.manager.persistence.coverage_store import CoverageStore
+from streamforge.manager.coverage.store import CoverageStore
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.timeranges import parse_time_range

@@ -13,7 +13,9 @@ from streamforge.cli.load_request import Request
 from streamforge.cli.outcome import Ended, Loaded, tell
 from streamforge.cli.progress import numbers
 from streamforge.cli.session import Where
-from streamforge.manager import answers, batch_answers, data_answers
+from streamforge.manager import answers
+from streamforge.manager.batches import answers as batch_answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.handover_answers import Handover
 from streamforge.manager.live_answers import Hole, Live
 from streamforge_utils.model.timeranges import SINCE_LAST

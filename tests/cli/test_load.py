@@ -17,7 +17,7 @@ from streamforge.cli import session, terminal
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.timeranges import format_ms, parse_time_range
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 from tests.cli import support
 from tests.cli.support import COLLECTION, HOUR, HOUR_MS, START_MS, TYPE, Cli, exchange, finished, process, until
 from tests.manager.support import accepted

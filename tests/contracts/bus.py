@@ -19,8 +19,8 @@ from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.names import dlq_topic
 from streamforge_utils.ports.bus import Consumer, Message, Received, Start, TopicSpec
 from streamforge_utils.ports.columns import MessageColumns, columns_of
-from streamforge_utils.runtime.topic_specs import data_topic, dead_letters_topic
-from streamforge_utils.runtime.topic_writer import CUT_BYTES, REASON_BYTES, DeadLetterQueue
+from streamforge_utils.runtime.output.topic_specs import data_topic, dead_letters_topic
+from streamforge_utils.runtime.output.topic_writer import CUT_BYTES, REASON_BYTES, DeadLetterQueue
 from tests.contracts.bus_fixtures import BusFixtures, BusWithAdmin, Factory, MakeBus, numbered, read, values
 from tests.contracts.remote_process import line, remote
 from tests.doubles.instruments import instruments

@@ -14,10 +14,10 @@ from streamforge_utils.model.topic_reading import PartitionRange, Until, Upstrea
 from streamforge_utils.ports.bus import Bus, Consumer, Message, Received, Retention, Start, TopicSpec
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.columns import ends_of
-from streamforge_utils.runtime.dead_letter_replay import Choice, ReplaySettings
-from streamforge_utils.runtime.offset_reader import OffsetReader
-from streamforge_utils.runtime.topic_specs import dead_letters_topic
-from streamforge_utils.runtime.worker_input import Input
+from streamforge_utils.runtime.input.dead_letter_replay import Choice, ReplaySettings
+from streamforge_utils.runtime.input.offset_reader import OffsetReader
+from streamforge_utils.runtime.input.worker_input import Input
+from streamforge_utils.runtime.output.topic_specs import dead_letters_topic
 from tests.contracts.bus_fixtures import BusFixtures, BusWithAdmin, Factory, numbered, read, values
 from tests.contracts.remote_process import line, remote
 from tests.doubles.instruments import instruments

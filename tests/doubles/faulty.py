@@ -9,7 +9,7 @@ from typing import Any, cast
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import Consumer, Lag, Message, Producer, Received
 from streamforge_utils.ports.store import Answer, Document, Store
-from streamforge_utils.runtime.context import MessageBus
+from streamforge_utils.runtime.life.context import MessageBus
 
 Fault = Callable[[], Exception | None]
 """Asked before each call: the error to raise, or None to let it pass."""

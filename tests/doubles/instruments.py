@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 
 from streamforge_utils.ports.clock import Clock, SystemClock
-from streamforge_utils.runtime.instruments import Instruments
-from streamforge_utils.runtime.logs import make_log
+from streamforge_utils.runtime.telemetry.instruments import Instruments
+from streamforge_utils.runtime.telemetry.logs import make_log
 
 
 def instruments(clock: Clock | None = None, target: str = "sink") -> Instruments:

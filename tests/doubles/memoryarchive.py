@@ -16,8 +16,8 @@ from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.archive import ArchiveFile, FileDiffers, FileRefused, Place, VerifiedFile
-from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.worker_definition import Definition, Role, Source, Use
+from streamforge_utils.runtime.life.context import Context
+from streamforge_utils.runtime.life.worker_definition import Definition, Role, Source, Use
 
 TARGET = "loader-producer"
 ROW_BYTES = 20

@@ -10,10 +10,10 @@ from typing import TypeVar
 from streamforge import wiring
 from streamforge_utils.model.messages import Command, decode_command
 from streamforge_utils.ports.bus import Message, Received
-from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.server_settings import KafkaSettings
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.context import MessageBus
+from streamforge_utils.runtime.life.environment import load
+from streamforge_utils.runtime.life.server_settings import KafkaSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 from tests import backends
 from tests.limits import LIMIT_S
 

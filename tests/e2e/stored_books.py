@@ -21,10 +21,10 @@ from streamforge_utils.model.books.trust import BookInterval
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.past_books import PastBooks
-from streamforge_utils.runtime.server_settings import ArangoSettings
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.environment import load
+from streamforge_utils.runtime.life.server_settings import ArangoSettings
+from streamforge_utils.runtime.life.settings import DataSettings
+from streamforge_utils.runtime.sink.past_books import PastBooks
 from tests import backends
 from tests.doubles.stored_books import diffs_of
 from tests.e2e import rig

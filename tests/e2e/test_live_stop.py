@@ -25,7 +25,7 @@ from pathlib import Path
 import pytest
 
 from streamforge.manager.__main__ import main
-from streamforge.manager.coverage_report import LEFT
+from streamforge.manager.coverage.service import LEFT
 from streamforge.manager.execution import basket_gathering
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy

@@ -11,7 +11,7 @@ import pytest
 from streamforge.cli.places import note_origin
 from streamforge.manager.origin import TEST, Origin
 from streamforge_utils.ports.bus import Message, TopicSpec
-from streamforge_utils.runtime.context import MessageBus
+from streamforge_utils.runtime.life.context import MessageBus
 from tests.cli.support import Cli
 from tests.e2e import bus, rig
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from streamforge import wiring
 from streamforge.exchange.state import Load
 from streamforge.exchange.stored_recordings import StoredPlace, load_stored
-from streamforge_utils.runtime.object_settings import ObjectSettings
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.object_settings import ObjectSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 
 
 def load_of(data: Path) -> Load:

@@ -17,7 +17,7 @@ from streamforge.exchange.exchange_server import serve
 from streamforge_utils.model.errors import OtherExchange
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import Identity
-from streamforge_utils.runtime.settings import ExchangeSettings
+from streamforge_utils.runtime.life.settings import ExchangeSettings
 from tests.exchange.conftest import NOW, Peer, ms, peer
 
 JULY = TimeRange(ms("2024-07-01"), ms("2024-08-01"))

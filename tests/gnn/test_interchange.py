@@ -7,7 +7,7 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.nn import GATv2Conv
 
-from streamforge.manager.graph_answers import GraphEdge, GraphNode
+from streamforge.manager.graphs.answers import GraphEdge, GraphNode
 from streamforge.scripting.stored_graph import StoredGraph
 
 AT = "2024-08-20T00:00:00Z"

@@ -11,23 +11,27 @@ import msgspec
 
 from streamforge.cli.export_selection import Selection
 from streamforge.cli.stored_records import Reader
-from streamforge.manager import admission, coverage_report, presentation, workflow_progress, workflow_service
-from streamforge.manager.execution import executor, proof, reconciler, removal, retention, verifier
+from streamforge.manager import admission, presentation, workflow_progress, workflow_service
+from streamforge.manager.coverage import record_count
+from streamforge.manager.coverage import service as coverage_report
+from streamforge.manager.coverage.record_count import key_range
+from streamforge.manager.coverage.store import CoverageStore, SeriesCoverage
+from streamforge.manager.execution import executor, proof, reconciler, verifier
 from streamforge.manager.execution.dispatcher import Dispatcher
 from streamforge.manager.execution.event_consumer import DuplicateEvents, EventConsumer
+from streamforge.manager.exports import records as record_reader
 from streamforge.manager.lifecycle import facts, rounds
 from streamforge.manager.lifecycle.actions import WriteTerminalEvent
 from streamforge.manager.lifecycle.conditions import Conditions
-from streamforge.manager.persistence import record_count, record_reader
-from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
-from streamforge.manager.persistence.record_count import key_range
 from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.retention import driver as retention
+from streamforge.manager.retention import service as removal
 from streamforge.manager.workflow import Workflow
 from streamforge_utils import reading
 from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.runtime.supervisor import Supervisor
+from streamforge_utils.runtime.life.supervisor import Supervisor
 
 _replace = msgspec.structs.replace
 

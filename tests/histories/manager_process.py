@@ -28,8 +28,9 @@ from streamforge.cli.client import Api, problem_of
 from streamforge.cli.command_errors import CliError
 from streamforge.cli.commands.export_command import Exported, export
 from streamforge.cli.commands.series_commands import coverage
-from streamforge.manager import answers, data_answers
+from streamforge.manager import answers
 from streamforge.manager.api.app import create_app
+from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.listing_answers import WorkflowPage

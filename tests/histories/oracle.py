@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from streamforge.cli.commands.export_command import Exported
-from streamforge.manager import answers, data_answers
+from streamforge.manager import answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import COMPLETE, KEPT, SETTLED, Verdict
 from streamforge_utils.model.messages import TERMINAL_EVENTS, Event

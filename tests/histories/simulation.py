@@ -23,9 +23,10 @@ import anyio.to_thread
 import msgspec
 import structlog
 
+from streamforge.manager.coverage import record_count
 from streamforge.manager.execution import verifier
 from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.persistence import record_count, record_reader
+from streamforge.manager.exports import records as record_reader
 from streamforge.manager.persistence.workflow_store import KIND
 from streamforge.manager.use_cases import HistoryEvent
 from streamforge.manager.workflow import Workflow
@@ -36,7 +37,9 @@ from streamforge_utils.model.kinds.candles import Klines
 from streamforge_utils.model.messages import TERMINAL_EVENTS, decode_event
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.store import State
-from streamforge_utils.runtime import environment, history_loader, sinks, supervisor
+from streamforge_utils.runtime.history import history_loader
+from streamforge_utils.runtime.life import environment, supervisor
+from streamforge_utils.runtime.sink import sinks
 from tests.doubles.virtualclock import VirtualClock
 from tests.doubles.virtualloop import VirtualLoop
 from tests.histories.comparison import Comparison
@@ -74,7 +77,7 @@ def simulated_environment() -> Iterator[None]:
             # Few bars make many pages.
             patch.object(Klines, "most", 5),
             patch.object(history_loader, "BATCH_PAGES", 2),
-            patch.object(record_count, "_KEYS_A_PAGE", 7),
+            patch.object(record_count, "_POSITIONS_A_PAGE", 7),
             patch.object(grid, "HOLE_A_REQUEST", 4),
             patch.object(verifier, "_PIECE_RECORDS", 8),
             patch.object(record_reader, "BATCH", 6),

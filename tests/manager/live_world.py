@@ -11,7 +11,7 @@ from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.execution.world import hold

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from streamforge.manager.api.error_answers import _KINDS_OF_ERRORS
 from streamforge.manager.api.problems import kind_of
+from streamforge.manager.dead_letters.model import MEANINGS as LETTERS
+from streamforge.manager.dead_letters.model import LetterCode
 from streamforge.manager.failure_codes import MEANINGS as FAILURES
 from streamforge.manager.failure_codes import FailureCode
-from streamforge.manager.finding_codes import MEANINGS as FINDINGS
-from streamforge.manager.finding_codes import FindingCode
-from streamforge.manager.letter_codes import MEANINGS as LETTERS
-from streamforge.manager.letter_codes import LetterCode
+from streamforge.manager.health.findings import MEANINGS as FINDINGS
+from streamforge.manager.health.findings import FindingCode
 from streamforge.manager.note_codes import MEANINGS as NOTES
 from streamforge.manager.note_codes import NoteCode
 from streamforge.manager.part_codes import MEANINGS as PARTS

@@ -16,7 +16,7 @@ from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import KIND, Interval
 from streamforge_utils.ports.store import Usage
-from streamforge_utils.runtime.settings import SampledFiles
+from streamforge_utils.runtime.life.settings import SampledFiles
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memoryarchive import ROW_BYTES, TARGET, MemoryArchive, published, with_files
 from tests.doubles.scriptedexchange import ScriptedExchange

@@ -14,7 +14,7 @@ from streamforge.manager.presentation import workflow_answer
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.messages import Progress
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 from tests.doubles.observer import RecordingObserver
 from tests.manager.support import DAY_START, LOADER, NOW, decide_running, replace, said
 

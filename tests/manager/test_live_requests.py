@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from streamforge.manager.batch_requests import BatchRequest, check_batch
+from streamforge.manager.batches.requests import BatchRequest, check_batch
 from streamforge.manager.continuation import LIVE
 from streamforge.manager.requests import check, is_the_same, workflow_of
 from streamforge.manager.use_cases import StartRequest, StepRequest

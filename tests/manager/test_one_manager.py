@@ -17,7 +17,7 @@ from streamforge.manager.running_manager import Ports, Running, running
 from streamforge.manager.use_cases import StartRequest
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.errors import ConfigError, RetryableError
-from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
+from streamforge_utils.runtime.life.settings import DataSettings, ExchangeSettings
 from tests.doubles.manualclock import ManualClock
 from tests.limits import LIMIT_S
 from tests.manager.persistence.machines import LEASE_S, claim

@@ -10,7 +10,7 @@ from streamforge.manager.presentation import moment, workflow_answer
 from streamforge.manager.workflow import Attempt, Plan, Proof, Status, Workflow
 from streamforge.manager.workflow_progress import progress_of
 from streamforge_utils.model.messages import Progress
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.life.worker_definition import Source
 from tests.manager.api.support import SEGMENTS, replace, running
 from tests.manager.support import accepted, rest
 

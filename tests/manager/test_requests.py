@@ -9,7 +9,7 @@ from streamforge.manager.use_cases import StartRequest, StepRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.worker_definition import Role
 from tests.manager.support import DAY_MS, DAY_START, LOADER, NOW, SINK
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from streamforge.manager.data_answers import Series as SeriesAnswer
+from streamforge.manager.coverage.answers import Series as SeriesAnswer
 from streamforge.manager.policy import Policy
 from streamforge.manager.presentation import coverage_answer, workflow_summary
 from streamforge.manager.workflow import Plan, Status, Workflow

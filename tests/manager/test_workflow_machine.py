@@ -21,7 +21,7 @@ from streamforge.manager.workflow import (
     Status,
 )
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.worker_definition import Role
 from tests.manager.support import DAY_START, LOADER, SINK
 from tests.manager.workflow_machine import HOUR_MS, MOST_ATTEMPTS, POLICY, SPAN, WorkflowMachine
 

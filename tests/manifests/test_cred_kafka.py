@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from streamforge.manager.catalogue import asyncapi
 from streamforge.manager.execution.event_consumer import GROUP
-from streamforge.manager.specifications import asyncapi
 from streamforge_utils.adapters.kafka.topics import config_of
 from streamforge_utils.model import names
 from streamforge_utils.ports.bus import TopicSpec
-from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC
-from streamforge_utils.runtime.topic_specs import data_topic, dead_letters_topic, talk_topic
+from streamforge_utils.runtime.life.settings import CONTROL_TOPIC, EVENTS_TOPIC
+from streamforge_utils.runtime.output.topic_specs import data_topic, dead_letters_topic, talk_topic
 from tests.manifests.rules import mistaken
 from tests.manifests.schemas import Json, schema_errors
 from tests.manifests.strimzi import FOLDER, faults, objects

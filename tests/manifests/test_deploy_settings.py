@@ -10,9 +10,9 @@ import yaml
 from streamforge import workers
 from streamforge.manager.api.tokens import TOKENS_FILE
 from streamforge.manager.manager_settings import ManagerSettings, load_manager
-from streamforge_utils.runtime.environment import variables
-from streamforge_utils.runtime.settings import WorkerSettings
-from streamforge_utils.runtime.worker_process import load_worker
+from streamforge_utils.runtime.life.environment import variables
+from streamforge_utils.runtime.life.settings import WorkerSettings
+from streamforge_utils.runtime.life.worker_process import load_worker
 from tests.adapters.kubernetes.templates import role_rules
 from tests.addresses import EVERYWHERE
 from tests.manifests.network import Peer, allowed

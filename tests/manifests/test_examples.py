@@ -12,7 +12,7 @@ import yaml
 
 from streamforge import wiring
 from streamforge_utils.adapters.kubernetes.manifest import job_manifest
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 from tools.reference import example_jobs
 
 ROOT = Path(__file__).parents[2]

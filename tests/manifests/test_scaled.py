@@ -10,7 +10,7 @@ import yaml
 
 from streamforge import workers
 from streamforge_utils.model import names
-from streamforge_utils.runtime.worker_process import load_worker
+from streamforge_utils.runtime.life.worker_process import load_worker
 from tests.manifests.rules import Json, containers, faults, mistaken, of_kind
 from tests.manifests.schemas import ROOT, schema_errors, schemas_folder
 from tests.manifests.strimzi import objects as kafka_objects

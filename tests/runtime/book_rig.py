@@ -29,7 +29,7 @@ from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.messages import EOS_KEY
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.exchange import Rank
-from streamforge_utils.runtime.book_loader import BookParameters
+from streamforge_utils.runtime.live.book_loader import BookParameters
 from tests.doubles.market import START_MS, Book, Market
 from tests.doubles.virtualclock import VirtualClock
 from tests.doubles.virtualloop import VirtualLoop

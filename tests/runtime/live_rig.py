@@ -22,10 +22,10 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.ports.exchange import SymbolInfo
-from streamforge_utils.runtime.handover import Handover
-from streamforge_utils.runtime.instruments import Instruments
-from streamforge_utils.runtime.live_worker import LiveParameters
-from streamforge_utils.runtime.topic_tail import TopicTail
+from streamforge_utils.runtime.live.handover import Handover
+from streamforge_utils.runtime.live.live_worker import LiveParameters
+from streamforge_utils.runtime.output.topic_tail import TopicTail
+from streamforge_utils.runtime.telemetry.instruments import Instruments
 from tests.doubles.candles import FixedExchange, candle
 from tests.doubles.instruments import instruments
 from tests.doubles.memorybus import MemoryBus

@@ -33,15 +33,15 @@ from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
 from streamforge_utils.ports.stream import Stream
-from streamforge_utils.runtime.context import Context, MessageBus
-from streamforge_utils.runtime.environment import secrets_of
-from streamforge_utils.runtime.logs import Redactor, make_log
-from streamforge_utils.runtime.object_settings import ObjectSettings
-from streamforge_utils.runtime.settings import ArchiveSettings, DataSettings, ExchangeSettings
-from streamforge_utils.runtime.stream_settings import StreamSettings
-from streamforge_utils.runtime.supervisor import Supervisor
-from streamforge_utils.runtime.worker_definition import Definition, Role, Use
-from streamforge_utils.runtime.worker_process import load_worker
+from streamforge_utils.runtime.life.context import Context, MessageBus
+from streamforge_utils.runtime.life.environment import secrets_of
+from streamforge_utils.runtime.life.object_settings import ObjectSettings
+from streamforge_utils.runtime.life.settings import ArchiveSettings, DataSettings, ExchangeSettings
+from streamforge_utils.runtime.life.supervisor import Supervisor
+from streamforge_utils.runtime.life.worker_definition import Definition, Role, Use
+from streamforge_utils.runtime.life.worker_process import load_worker
+from streamforge_utils.runtime.live.stream_settings import StreamSettings
+from streamforge_utils.runtime.telemetry.logs import Redactor, make_log
 from tests.doubles.candles import GridExchange
 from tests.doubles.faulty import FaultyBus, FaultyStore
 from tests.limits import LIMIT_S

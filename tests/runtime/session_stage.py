@@ -10,7 +10,7 @@ import msgspec
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.kinds.streaming import Heard
 from streamforge_utils.model.series import Series
-from streamforge_utils.runtime.stream_session import Overdue, StreamSession
+from streamforge_utils.runtime.live.stream_session import Overdue, StreamSession
 from tests.doubles.instruments import instruments
 from tests.doubles.stream import ScriptedConnection, ScriptedStream
 from tests.doubles.virtualclock import VirtualClock

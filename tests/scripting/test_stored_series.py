@@ -16,7 +16,7 @@ import pyarrow
 import pytest
 
 import streamforge
-from streamforge.manager.persistence.record_reader import RecordReader
+from streamforge.manager.exports.records import RecordReader
 from streamforge.scripting import frames, stored_series
 from streamforge_utils import reading
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
@@ -186,7 +186,7 @@ async def test_it_works_where_a_loop_runs(place: Place) -> None:
 
 def test_little_is_in_memory_beside_the_frame(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored_series, "CHUNK", 100)
-    monkeypatch.setattr("streamforge.manager.persistence.record_reader.BATCH", 100)
+    monkeypatch.setattr("streamforge.manager.exports.records.BATCH", 100)
     sizes = []
     add = frames._Polars.add
 

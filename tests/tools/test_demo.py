@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.manager import data_answers
+from streamforge.manager.coverage import answers as data_answers
 from tests.cleanenv import environment
 from tests.cli.support import START_MS, exchange
 from tests.limits import LIMIT_S

@@ -11,10 +11,10 @@ from playwright.sync_api import expect
 
 from benchmarks.common import stored_candles as made
 from streamforge import wiring
-from streamforge.manager.persistence.coverage_store import CoverageStore
+from streamforge.manager.coverage.store import CoverageStore
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.registry import series_of
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 from tests.e2e import rig
 from tests.ui.conftest import Opened
 from tests.ui.series_page import COUNT, GOOD, OURS, drawn, ms

@@ -14,7 +14,7 @@ import pytest
 
 from streamforge.manager.workflow import Status
 from streamforge.manager.workflow_document import decode_workflow, encode_workflow
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.life.worker_definition import Source
 from tests.doubles import arangoprocess
 from tests.doubles.arangoprocess import DATABASE, ArangoProcess
 from tests.e2e import rig

@@ -15,8 +15,8 @@ from streamforge.exchange.exchange_server import RunningExchange
 from streamforge_utils.model.books.records import DepthInterval, kind_name_of
 from streamforge_utils.model.kinds.registry import kind_of_type
 from streamforge_utils.model.messages import EOS_KEY, Live, progress_of
-from streamforge_utils.runtime.settings import ExchangeSettings
-from streamforge_utils.runtime.worker_definition import Definition
+from streamforge_utils.runtime.life.settings import ExchangeSettings
+from streamforge_utils.runtime.life.worker_definition import Definition
 from tests.limits import LIMIT_S
 from tests.runtime.rig import TOPIC, Rig
 

@@ -17,9 +17,9 @@ from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.model.names import consumer_group
 from streamforge_utils.model.topic_reading import PartitionRange
 from streamforge_utils.ports.bus import Message, TopicSpec
-from streamforge_utils.runtime.dead_letter_replay import Offsets
-from streamforge_utils.runtime.topic_specs import dead_letters_topic
-from streamforge_utils.runtime.worker_process import load_worker
+from streamforge_utils.runtime.input.dead_letter_replay import Offsets
+from streamforge_utils.runtime.life.worker_process import load_worker
+from streamforge_utils.runtime.output.topic_specs import dead_letters_topic
 from tests.doubles.faulty import always, times
 from tests.limits import LIMIT_S
 from tests.runtime.rig import DLQ, QUEUE, Rig, headers, last, words

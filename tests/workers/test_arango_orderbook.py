@@ -15,7 +15,7 @@ from streamforge_utils.model.books.segments import MANIFEST
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.messages import Progress, progress_of
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.runtime import book_sink
+from streamforge_utils.runtime.sink import book_sink
 from tests.exchange.conftest import NOW
 from tests.limits import LIMIT_S
 from tests.runtime.rig import DLQ, TOPIC

@@ -12,7 +12,7 @@ from streamforge.exchange.config import ExchangeConfig
 from streamforge.workers import loader_producer
 from streamforge_utils.model.messages import EOS_KEY
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.runtime.settings import ExchangeSettings
+from streamforge_utils.runtime.life.settings import ExchangeSettings
 from tests.exchange.conftest import peer
 from tests.runtime.rig import TOPIC, Rig
 

@@ -10,7 +10,7 @@ import pytest
 from streamforge import wiring
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.workers import loader_producer
-from streamforge_utils.runtime.settings import ExchangeSettings
+from streamforge_utils.runtime.life.settings import ExchangeSettings
 from tests.exchange.conftest import peer
 from tests.runtime.rig import Rig
 

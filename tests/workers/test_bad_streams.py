@@ -15,7 +15,7 @@ import pytest
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.workers import loader_ws_candles, loader_ws_orderbook, loader_ws_trades
 from streamforge_utils.model.messages import Live, progress_of
-from streamforge_utils.runtime.worker_definition import Definition
+from streamforge_utils.runtime.life.worker_definition import Definition
 from tests.doubles.streamserver import Peer as StreamPeer
 from tests.doubles.streamserver import scripted_server
 from tests.engines.process import free_ports

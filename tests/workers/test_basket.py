@@ -39,8 +39,8 @@ from streamforge_utils.ports.basket_members import (
     written,
 )
 from streamforge_utils.ports.bus import TopicSpec
-from streamforge_utils.runtime.basket_process import Basket
-from streamforge_utils.runtime.worker_definition import Definition
+from streamforge_utils.runtime.life.worker_definition import Definition
+from streamforge_utils.runtime.live.basket_process import Basket
 from tests.cleanenv import environment
 from tests.exchange.conftest import MINUTE, NOW, Peer, peer
 from tests.limits import LIMIT_S

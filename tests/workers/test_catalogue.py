@@ -15,9 +15,9 @@ from streamforge.manager.running_manager import worker_environment
 from streamforge.manager.use_cases import StartRequest, StepRequest
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.plugins import PLUGINS, load_plugins, plugin_modules, unload_plugins
-from streamforge_utils.runtime.environment import variables
-from streamforge_utils.runtime.settings import WorkerSettings
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.environment import variables
+from streamforge_utils.runtime.life.settings import WorkerSettings
+from streamforge_utils.runtime.life.worker_definition import Role
 from tests.cleanenv import environment
 from tests.limits import LIMIT_S
 from tests.places import ROOT
@@ -71,7 +71,7 @@ from typing import Annotated
 
 import msgspec
 
-from streamforge_utils.runtime.worker_definition import Definition, Role
+from streamforge_utils.runtime.life.worker_definition import Definition, Role
 
 
 class Parameters(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.kinds.candles import encode_candle
 from streamforge_utils.model.messages import EOS_KEY, Event, decode_marker
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.runtime.supervisor import Supervisor
+from streamforge_utils.runtime.life.supervisor import Supervisor
 from tests.doubles.candles import candle
 from tests.doubles.clock import FakeClock
 from tests.limits import LIMIT_S

@@ -25,7 +25,7 @@ from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.ports.store import Document
-from streamforge_utils.runtime.instruments import ProgressTracker
+from streamforge_utils.runtime.telemetry.instruments import ProgressTracker
 from tests.analytics.graphs.random_markets import DAY_MS, START_MS, Market, drawn_market, panel_of
 from tests.doubles import faulty
 from tests.runtime.rig import QUEUE, Rig, last

@@ -13,7 +13,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.messages import EOS_KEY, decode_marker
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.runtime.history_loader import BATCH_PAGES, WAITING_PAGES, cut
+from streamforge_utils.runtime.history.history_loader import BATCH_PAGES, WAITING_PAGES, cut
 from tests.doubles.candles import decode_candle
 from tests.limits import LIMIT_S
 from tests.runtime.rig import TOPIC, Rig, last, until, words

@@ -19,8 +19,8 @@ from streamforge.workers import loader_api_candles, loader_producer
 from streamforge_utils.model.messages import EOS_KEY, Event
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.bus import Received
-from streamforge_utils.runtime import archive_loader
-from streamforge_utils.runtime.settings import ExchangeSettings
+from streamforge_utils.runtime.history import archive_loader
+from streamforge_utils.runtime.life.settings import ExchangeSettings
 from tests.cleanenv import environment
 from tests.doubles.archivefiles import day, path_of, put_candles, put_rows, put_trades, trade
 from tests.doubles.archivehost import ArchiveHost, archive_host, breaks_off, status

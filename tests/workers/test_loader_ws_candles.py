@@ -9,7 +9,7 @@ import pytest
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.exchange_server import RunningExchange, serve
 from streamforge.workers import arango_candles, loader_ws_candles
-from streamforge_utils.runtime.worker_process import load_worker
+from streamforge_utils.runtime.life.worker_process import load_worker
 from tests.runtime.rig import COLLECTION, TOPIC, markers, words
 from tests.workers.live import LiveRig
 

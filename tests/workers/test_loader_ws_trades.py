@@ -15,8 +15,8 @@ from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.exchange_server import serve
 from streamforge.workers import arango_trades, loader_ws_trades
 from streamforge_utils.model.timeranges import parse_time_range
-from streamforge_utils.runtime.worker_definition import ALL_TIME
-from streamforge_utils.runtime.worker_process import load_worker
+from streamforge_utils.runtime.life.worker_definition import ALL_TIME
+from streamforge_utils.runtime.life.worker_process import load_worker
 from tests.cleanenv import environment
 from tests.exchange.conftest import MINUTE, NOW, Peer, peer
 from tests.limits import LIMIT_S

@@ -20,8 +20,8 @@ from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.messages import EOS_KEY, Live
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.exchange import Rank
-from streamforge_utils.runtime.past_books import NoBook, PastBooks
-from streamforge_utils.runtime.worker_process import load_worker
+from streamforge_utils.runtime.life.worker_process import load_worker
+from streamforge_utils.runtime.sink.past_books import NoBook, PastBooks
 from tests.doubles.candles import FixedExchange
 from tests.doubles.stored_books import diffs_of
 from tests.doubles.stream import ScriptedStream

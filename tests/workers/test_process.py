@@ -89,7 +89,7 @@ async def test_a_forked_worker_imports_nothing(rig: Rig) -> None:
 
 FAULTS = """
 import resource, sys
-from streamforge_utils.runtime.worker_process import tune_interpreter
+from streamforge_utils.runtime.life.worker_process import tune_interpreter
 
 if sys.argv[1] == "tuned":
     tune_interpreter()

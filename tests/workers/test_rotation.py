@@ -11,7 +11,7 @@ import pytest
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.workers import loader_ws_trades
 from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.runtime.stream_session import ROTATE_JITTER, ROTATE_S
+from streamforge_utils.runtime.live.stream_session import ROTATE_JITTER, ROTATE_S
 from tests.exchange.conftest import DAY, peer
 from tests.limits import LIMIT_S
 from tests.workers.live import LiveRig

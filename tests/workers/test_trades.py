@@ -12,7 +12,7 @@ from streamforge import wiring
 from streamforge.exchange.exchange_server import RunningExchange
 from streamforge.workers import arango_trades, loader_api_trades
 from streamforge_utils.model.kinds.registry import kind_of_type
-from streamforge_utils.runtime.settings import ExchangeSettings
+from streamforge_utils.runtime.life.settings import ExchangeSettings
 from tests.exchange.conftest import Peer, peer
 from tests.runtime.rig import COLLECTION, Rig
 

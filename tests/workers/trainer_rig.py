@@ -21,8 +21,8 @@ from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.ports.object_store import ObjectInfo, ObjectStore
 from streamforge_utils.ports.store import Document
-from streamforge_utils.runtime.object_settings import ObjectSettings
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.object_settings import ObjectSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 from tests.analytics.models.markets import DAY_MS, START_MS, definition, moves, panel_of
 from tests.runtime.rig import QUEUE, Rig, last
 

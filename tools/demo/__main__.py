@@ -20,7 +20,7 @@ from streamforge.cli.outcome import Ended
 from streamforge.cli.own_manager import configure_logs
 from streamforge.cli.places import EXCHANGE_VARIABLE, known_origin
 from streamforge.cli.session import Mode, Where, session
-from streamforge.manager import data_answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.origin import BINANCE, TEST
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.timeranges import format_ms
@@ -80,8 +80,8 @@ async def binance_answers() -> bool:
     """Whether the exchange of the settings answers a ping in time."""
     import aiohttp
 
-    from streamforge_utils.runtime.environment import load
-    from streamforge_utils.runtime.settings import ExchangeSettings
+    from streamforge_utils.runtime.life.environment import load
+    from streamforge_utils.runtime.life.settings import ExchangeSettings
 
     urls = load(ExchangeSettings, os.environ).urls
     try:

@@ -210,7 +210,7 @@ def _findable(module: str) -> bool:
 @cache
 def _worker_options() -> frozenset[str]:
     from streamforge import workers
-    from streamforge_utils.runtime.worker_definition import options_of
+    from streamforge_utils.runtime.life.worker_definition import options_of
 
     known = {"--debug", "--help", *(o for t in workers.targets() for o in options_of(workers.definition(t)))}
     return frozenset(known)

@@ -20,7 +20,7 @@ def problems(root: Path = families.ROOT) -> Iterator[str]:
     known = families.known(root)
     for one in families.ours(root):
         if not one.help:
-            yield f"{one.name}: it has no help text (HELP in streamforge_utils/runtime/metrics.py)"
+            yield f"{one.name}: it has no help text (HELP in streamforge_utils/runtime/telemetry/metrics.py)"
     for rule in alerts.alerts(groups):
         yield from (f"{rule['alert']}: {fault}" for fault in queries.faults(rule["expr"], known))
     shown: dict[str, str] = {}

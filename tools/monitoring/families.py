@@ -15,7 +15,7 @@ import msgspec
 
 from streamforge import workers
 from streamforge_utils.ports.instrumentation import DerivedMetric
-from streamforge_utils.runtime.metrics import HELP, Metrics
+from streamforge_utils.runtime.telemetry.metrics import HELP, Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 _KINDS = {"count": "counter", "gauge": "gauge", "gauge_by": "gauge", "observe": "histogram"}

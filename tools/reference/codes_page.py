@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from streamforge.manager import failure_codes, finding_codes, letter_codes, note_codes, part_codes, problem_codes
+from streamforge.manager import failure_codes, note_codes, part_codes, problem_codes
+from streamforge.manager.dead_letters import model as letter_codes
+from streamforge.manager.dead_letters.model import LetterCode
 from streamforge.manager.failure_codes import FailureCode
-from streamforge.manager.finding_codes import FindingCode
-from streamforge.manager.letter_codes import LetterCode
+from streamforge.manager.health import findings
+from streamforge.manager.health.findings import FindingCode
 from streamforge.manager.note_codes import NoteCode
 from streamforge.manager.part_codes import PartCode
 from streamforge.manager.problem_codes import ProblemCode
@@ -53,7 +55,7 @@ def codes_page() -> str:
     of_workflows = _ABOUT + _table(problem_codes.MEANINGS) + failures
     of_records = _LETTERS + _table(letter_codes.MEANINGS) + _PARTS + _table(part_codes.MEANINGS)
     of_plans = _NOTES + _table(note_codes.MEANINGS)
-    return of_workflows + _FINDINGS + _table(finding_codes.MEANINGS) + of_records + of_plans
+    return of_workflows + _FINDINGS + _table(findings.MEANINGS) + of_records + of_plans
 
 
 def _table(

@@ -14,10 +14,10 @@ import msgspec
 import yaml
 
 from streamforge import wiring, workers
-from streamforge.manager.graph_requests import GraphRequest, check_graph, workflow_of_graph
+from streamforge.manager.graphs.requests import GraphRequest, check_graph, workflow_of_graph
 from streamforge.manager.lifecycle.job_spec import job_of
 from streamforge.manager.lifecycle.rounds import next_attempt, next_round
-from streamforge.manager.model_requests import ModelRequest, check_model, workflow_of_model
+from streamforge.manager.models.requests import ModelRequest, check_model, workflow_of_model
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.topic_requests import TopicRequest, check_topic, workflow_of_topic
@@ -28,8 +28,8 @@ from streamforge_utils.model.kinds.registry import has_history, kinds, series_of
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.job_settings import KubernetesSettings, Pair, SecretKey, SecretVariable
 from streamforge_utils.ports.launcher import JobSpec
-from streamforge_utils.runtime.settings import DataSettings
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.life.settings import DataSettings
+from streamforge_utils.runtime.life.worker_definition import Source
 
 NOTE = "# Generated from the code by `make docs`: do not edit.\n"
 CODE = "abc123"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from streamforge.manager.api.app import create_app
-from streamforge.manager.specifications import asyncapi, schemas
+from streamforge.manager.catalogue import asyncapi, schemas
 from tools.reference.cli_page import cli_page
 from tools.reference.codes_page import codes_page
 from tools.reference.example_jobs import manifests

@@ -10,9 +10,9 @@ import msgspec
 from streamforge import workers
 from streamforge.cli.own_manager import HEARTBEAT_S
 from streamforge.manager.manager_settings import ManagerSettings
-from streamforge_utils.runtime.environment import Variable, type_name, variables
-from streamforge_utils.runtime.settings import WorkerSettings
-from streamforge_utils.runtime.worker_definition import Definition
+from streamforge_utils.runtime.life.environment import Variable, type_name, variables
+from streamforge_utils.runtime.life.settings import WorkerSettings
+from streamforge_utils.runtime.life.worker_definition import Definition
 
 P = TypeVar("P", bound=msgspec.Struct)
 

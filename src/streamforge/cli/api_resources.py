@@ -14,9 +14,9 @@ import msgspec
 
 from streamforge.cli import command_options, terminal
 from streamforge.cli.client import path_part, to_json
-from streamforge.cli.commands.load_commands import detached, to_the_end
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
-from streamforge.manager import answers, graph_answers, model_answers
+from streamforge.manager.graphs import answers as graph_answers
+from streamforge.manager.models import answers as model_answers
 
 T = TypeVar("T", bound=msgspec.Struct)
 R = TypeVar("R", graph_answers.RemovedGraph, model_answers.RemovedModel)
@@ -30,21 +30,6 @@ def posting(path: str, form: type[T], /, **body: Any) -> Callable[[Session], Awa
         return await found.api.post(path, form, body=given, key=secrets.token_hex(16))
 
     return start
-
-
-async def driven(
-    where: Where,
-    start: Callable[[Session], Awaitable[answers.Started]],
-    *,
-    detach: bool,
-    timeout_s: float | None,
-    as_json: bool,
-    loads: bool,
-) -> int:
-    """Start a workflow, and go along with it to its end unless `detach`; the exit code."""
-    if detach:
-        return await detached(where, start, as_json=as_json, loads=loads)
-    return await to_the_end(where, start, timeout_s=timeout_s, as_json=as_json, loads=loads)
 
 
 async def listed(

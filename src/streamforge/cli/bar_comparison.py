@@ -10,7 +10,7 @@ from streamforge.cli.bar_export import BarRequest, BarTaker, MadeBars, bar_kind,
 from streamforge.cli.datasets.calendar_partitions import Period
 from streamforge.cli.session import Session
 from streamforge.cli.stored_records import Reader, Taker
-from streamforge.manager import data_answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge_utils.model.kinds.bars import Bar
 from streamforge_utils.model.timeranges import TimeRange, iso_ms
 

@@ -17,7 +17,7 @@ from streamforge.cli.session import Session
 from streamforge.cli.stored_records import Reader, Taker
 from streamforge.cli.times import Times
 from streamforge.cli.writers import Destination, Format, import_pyarrow, record_writer
-from streamforge.manager import data_answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.coverage import Ranged
 from streamforge_utils.model.errors import InvalidInput

@@ -15,7 +15,7 @@ from streamforge.cli.interrupts import interrupts
 from streamforge.cli.progress import Display, display
 from streamforge.cli.session import Session, Where, session
 from streamforge.cli.waiting import Waiting
-from streamforge.manager import batch_answers
+from streamforge.manager.batches import answers as batch_answers
 
 BeginBatch = Callable[[Session], Awaitable[batch_answers.Batch]]
 """Starts a batch, or retries it."""

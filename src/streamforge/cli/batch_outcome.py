@@ -13,7 +13,7 @@ from streamforge.cli.client import said_here
 from streamforge.cli.command_errors import CliError, Interrupted
 from streamforge.cli.session import Where
 from streamforge.cli.terminal import short
-from streamforge.manager import batch_answers
+from streamforge.manager.batches import answers as batch_answers
 from streamforge_utils.model.timeranges import SINCE_LAST
 
 if TYPE_CHECKING:

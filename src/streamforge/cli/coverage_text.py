@@ -10,7 +10,9 @@ from msgspec.structs import replace
 from streamforge.cli import terminal
 from streamforge.cli.session import Where
 from streamforge.cli.topic_text import topic_description
-from streamforge.manager import answers, batch_answers, data_answers, start_answers
+from streamforge.manager import answers, start_answers
+from streamforge.manager.batches import answers as batch_answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge_utils.model.coverage import COMPLETE, KEPT, Verdict
 from streamforge_utils.model.daily_collections import base_and_day, by_base
 from streamforge_utils.model.errors import InvalidInput

@@ -21,9 +21,8 @@ from streamforge.cli.probe import PONG, Answer, Happening, Heard, Missing, Probe
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.messages import ANY_QUEUE
 from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.runtime.environment import load, secrets_of
-from streamforge_utils.runtime.logs import Redactor
-from streamforge_utils.runtime.settings import (
+from streamforge_utils.runtime.life.environment import load, secrets_of
+from streamforge_utils.runtime.life.settings import (
     CONTROL_TOPIC,
     EVENTS_TOPIC,
     ControlTopic,
@@ -31,6 +30,7 @@ from streamforge_utils.runtime.settings import (
     EventsTopic,
     check_word,
 )
+from streamforge_utils.runtime.telemetry.logs import Redactor
 
 PROGRAM = "debug_producer.py"
 _CLOSE_LIMIT_S = 5.0

@@ -12,7 +12,8 @@ from streamforge.cli.command_errors import CliError, UsageProblem
 from streamforge.cli.commands.series_commands import address_of, ask, types_of
 from streamforge.cli.coverage_text import is_kept, load_command, no_longer, none_over, none_within, rest, wait_command
 from streamforge.cli.session import Session, Where
-from streamforge.manager import answers, data_answers
+from streamforge.manager import answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge_utils.model.coverage import COMPLETE, Ranged
 from streamforge_utils.model.daily_collections import by_base, days_of
 from streamforge_utils.model.names import is_queue_id

@@ -16,7 +16,8 @@ from streamforge.cli.outcome import Ended, Loaded
 from streamforge.cli.progress import WorkflowDisplay, display
 from streamforge.cli.session import Session, Where, session
 from streamforge.cli.waiting import Waiting
-from streamforge.manager import answers, data_answers
+from streamforge.manager import answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.listing_answers import WorkflowPage
 from streamforge.manager.origin import TEST
 from streamforge_utils.model.errors import StreamForgeError

@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from streamforge.cli.command_errors import CliError
-from streamforge.manager.graph_answers import GraphMoment
+from streamforge.manager.graphs.answers import GraphMoment
 
 _NAMESPACE = "http://graphml.graphdrawing.org/xmlns"
 

@@ -21,7 +21,8 @@ from streamforge.cli.coverage_text import (
 from streamforge.cli.session import Where
 from streamforge.cli.terminal import short
 from streamforge.cli.topic_text import tell_topic
-from streamforge.manager import answers, data_answers
+from streamforge.manager import answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.timeranges import format_ms
 

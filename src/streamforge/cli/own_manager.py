@@ -34,8 +34,8 @@ from streamforge.manager.startup import Starter, data_directory_of, started
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
-from streamforge_utils.runtime.environment import read, settings_error
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.environment import read, settings_error
+from streamforge_utils.runtime.life.settings import DataSettings
 
 ARCHIVE_VARIABLE = "STREAMFORGE_ARCHIVE_URL"
 HEARTBEAT_S = "0.5"

@@ -17,7 +17,7 @@ from streamforge_utils.model.messages import ANY_QUEUE, Command, Event, decode_e
 from streamforge_utils.ports.bus import Consumer, Message, Producer, Start
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.retry import retry
-from streamforge_utils.runtime.context import MessageBus
+from streamforge_utils.runtime.life.context import MessageBus
 
 PONG = "pong"
 _SAME_S = 1e-6

@@ -264,7 +264,7 @@ async def _own(where: Where, folder: Path, mode: Mode) -> AsyncIterator[Session]
 def data_folder(folder: Path) -> Any:
     """The data directory `folder`, as `wiring.make_data_directory` gives it: who holds it, and where that serves."""
     from streamforge import wiring
-    from streamforge_utils.runtime.settings import DataSettings
+    from streamforge_utils.runtime.life.settings import DataSettings
 
     return wiring.make_data_directory(DataSettings(data_dir=folder))
 

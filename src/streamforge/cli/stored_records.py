@@ -11,7 +11,7 @@ from streamforge.cli import terminal
 from streamforge.cli.client import path_part
 from streamforge.cli.command_errors import ApiProblem, CliError
 from streamforge.cli.session import Session, Where
-from streamforge.manager import data_answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge_utils.model.coverage import Moved, Placed, keeps, stored_spans
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.timeranges import TimeRange

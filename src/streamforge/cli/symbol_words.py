@@ -40,7 +40,7 @@ def _in_file(path: Path) -> list[str]:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UsageProblem(f"the file of symbols {str(path)!r} is not UTF-8 text (byte {error.start})") from error
-    from streamforge.manager.symbol_selection import check_words  # it imports the kinds of records
+    from streamforge.manager.batches.symbol_selection import check_words  # it imports the kinds of records
 
     found: list[str] = []
     for number, line in enumerate(lines, 1):

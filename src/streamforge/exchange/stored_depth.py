@@ -18,8 +18,8 @@ from streamforge_utils.model.books.records import Depth
 from streamforge_utils.model.books.segments import SegmentManifest
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.past_books import BookSources, NoBook, PastBooks, RebuiltBook
-from streamforge_utils.runtime.stored_segments import StoredSegment, StoredSegments
+from streamforge_utils.runtime.sink.past_books import BookSources, NoBook, PastBooks, RebuiltBook
+from streamforge_utils.runtime.sink.stored_segments import StoredSegment, StoredSegments
 
 T = TypeVar("T")
 _EACH, _BY_SECOND = ("100ms",), ((), ("1000ms",))

@@ -24,7 +24,7 @@ from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.registry import kind_of_document, kinds_in_segments
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Document, Store
-from streamforge_utils.runtime.stored_segments import StoredSegments
+from streamforge_utils.runtime.sink.stored_segments import StoredSegments
 
 T = TypeVar("T")
 _PAGE = 5000

@@ -19,7 +19,7 @@ from streamforge_utils.model.books.book_messages import DepthDiff
 from streamforge_utils.model.books.book_reconstruction import MOST_DIFFS, Leading
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.records import book_of
-from streamforge_utils.runtime.past_books import BookSources
+from streamforge_utils.runtime.sink.past_books import BookSources
 
 _SPAN_MS = 60_000
 """Books of so long are rebuilt at once, for all streams of a symbol."""

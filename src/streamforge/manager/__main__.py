@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import Any
 
 # First, as it imports structlog without rich: a tenth of the start.
-from streamforge_utils.runtime import logs  # noqa: F401
+from streamforge_utils.runtime.telemetry import logs  # noqa: F401
 
 # isort: split
 import structlog
@@ -24,7 +24,7 @@ from streamforge.manager.startup import Starter, configure_logs, data_directory_
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.plugins import load_plugins
 from streamforge_utils.ports.job_settings import with_launcher
-from streamforge_utils.runtime.metrics import Metrics, MetricsServer
+from streamforge_utils.runtime.telemetry.metrics import Metrics, MetricsServer
 
 NAME = "queue-manager"
 EXIT_FAILED, EXIT_CONFIG = 1, 2

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from streamforge.manager.actor import actor
-from streamforge.manager.archived_symbols import ARCHIVED, ArchiveSilent
+from streamforge.manager.catalogue.archived_symbols import ARCHIVED, ArchiveSilent
+from streamforge.manager.catalogue.symbols import TRADING, likely_symbols
 from streamforge.manager.continuation import LAST, continued, resumed
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
@@ -28,7 +29,6 @@ from streamforge.manager.requests import (
     what_is_over,
     workflow_of,
 )
-from streamforge.manager.symbols import TRADING, likely_symbols
 from streamforge.manager.topic_requests import TopicRequest, check_topic, require_topic, workflow_of_topic
 from streamforge.manager.use_cases import Continuation, Started, StartRequest
 from streamforge.manager.workflow import SourceChoice, Workflow

@@ -11,11 +11,11 @@ import msgspec
 from streamforge import workers
 from streamforge.analytics.graphs.order import unsettled
 from streamforge.manager.analysis_requests import LEAST_COINS, check_symbols
-from streamforge.manager.batch import Member
-from streamforge.manager.batch_requests import BatchRequest
-from streamforge.manager.batch_service import BatchService
+from streamforge.manager.batches.model import Member
+from streamforge.manager.batches.requests import BatchRequest
+from streamforge.manager.batches.service import BatchService
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.persistence.known_store import KnownStore
+from streamforge.manager.models.known_store import KnownStore
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.use_cases import NotFound, StepRequest
 from streamforge.manager.workflow import SourceChoice

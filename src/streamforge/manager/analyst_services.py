@@ -5,10 +5,10 @@ from __future__ import annotations
 from streamforge.analytics.graphs.order import made_name, order_name
 from streamforge.manager.admission import Admission
 from streamforge.manager.analysis_inputs import AnalysisInputs
-from streamforge.manager.batch_service import BatchService
+from streamforge.manager.batches.service import BatchService
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.graph_service import GraphService
-from streamforge.manager.model_service import ModelService
+from streamforge.manager.graphs.service import GraphService
+from streamforge.manager.models.service import ModelService
 from streamforge.manager.workflow import Workflow
 
 

@@ -18,7 +18,7 @@ from streamforge.manager.part_codes import PartCode
 from streamforge.manager.workflow import ENDED, Failure, Status, StepStatus
 from streamforge_utils.model import timeranges
 from streamforge_utils.model.coverage import Verdict
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.life.worker_definition import Source
 
 QUEUE_ID = "wf-btcusdt-api_candles_1m-20240801-abc123"
 CURSOR = "Send it as `cursor` to get the next page; none at the end."

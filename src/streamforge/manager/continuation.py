@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.execution.source_plan import file_due_ms
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.use_cases import Continuation, StartRequest, UpToDate
 from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.coverage import FROM_FILES_ALONE, SETTLED, Segment, Verdict, awaits_file

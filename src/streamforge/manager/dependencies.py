@@ -8,24 +8,25 @@ from typing import Any
 
 import msgspec
 
+from streamforge.manager.batches.store import BatchStore
+from streamforge.manager.coverage.store import CoverageStore
+from streamforge.manager.dead_letters.store import DeadLetterReader
 from streamforge.manager.execution.exchange_limits import ExchangeWaits
-from streamforge.manager.execution.removal import RecordRemoval
+from streamforge.manager.feed.change_notes import ChangeNotes
+from streamforge.manager.graphs import store as graph_store
 from streamforge.manager.health.shown_settings import Setting
+from streamforge.manager.logs.store import AttemptLogs
+from streamforge.manager.models import store as model_store
+from streamforge.manager.models.known_store import KnownStore
 from streamforge.manager.origin import Source
-from streamforge.manager.persistence import graph_store, model_store
-from streamforge.manager.persistence.attempt_logs import AttemptLogs
-from streamforge.manager.persistence.batch_store import BatchStore
-from streamforge.manager.persistence.change_notes import ChangeNotes
-from streamforge.manager.persistence.coverage_store import CoverageStore
-from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
 from streamforge.manager.persistence.event_history import EventHistory
 from streamforge.manager.persistence.installation import Claim, DriverStatus, ExchangeBinding
-from streamforge.manager.persistence.known_store import KnownStore
-from streamforge.manager.persistence.removal_notes import RemovalNotes
 from streamforge.manager.persistence.reservations import Reservations
-from streamforge.manager.persistence.schedule_store import ScheduleStore
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
+from streamforge.manager.retention.removal_notes import RemovalNotes
+from streamforge.manager.retention.service import RecordRemoval
+from streamforge.manager.schedules.store import ScheduleStore
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.bus import Bus, BusAdmin, Producer
@@ -35,9 +36,9 @@ from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.launcher import Launcher
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.logs import TextRedactor
-from streamforge_utils.runtime.settings import SampledFiles
+from streamforge_utils.runtime.life.context import MessageBus
+from streamforge_utils.runtime.life.settings import SampledFiles
+from streamforge_utils.runtime.telemetry.logs import TextRedactor
 
 
 async def nothing_known() -> Mapping[str, str]:

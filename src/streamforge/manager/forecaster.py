@@ -25,8 +25,8 @@ from streamforge_utils.model.errors import InvalidInput, PermanentError, Retryab
 from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.kinds.registry import is_live_type, kind_of
 from streamforge_utils.model.usage import shown_size
-from streamforge_utils.runtime.archive_plan import sample_count
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.history.archive_plan import sample_count
+from streamforge_utils.runtime.life.worker_definition import Source
 
 WITHIN_S = 60.0
 """Who asks waits for the answer."""

@@ -16,7 +16,7 @@ from streamforge_utils.model.coverage import Segment
 from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.messages import Live as StreamReport
 from streamforge_utils.model.timeranges import iso_ms
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 
 SILENT_AFTER_S = 60.0
 """A stream of which no frame of any kind came for so long gives nothing."""

@@ -26,7 +26,7 @@ from streamforge_utils.ports.job_settings import (
     REACH_STEP,
     LauncherSettings,
 )
-from streamforge_utils.runtime.environment import (
+from streamforge_utils.runtime.life.environment import (
     constant,
     misspelt,
     read,
@@ -34,8 +34,8 @@ from streamforge_utils.runtime.environment import (
     variable,
     variables,
 )
-from streamforge_utils.runtime.object_settings import ObjectSettings
-from streamforge_utils.runtime.settings import (
+from streamforge_utils.runtime.life.object_settings import ObjectSettings
+from streamforge_utils.runtime.life.settings import (
     CONTROL_TOPIC,
     EVENTS_TOPIC,
     ArchiveSettings,
@@ -49,7 +49,7 @@ from streamforge_utils.runtime.settings import (
     Plugins,
     exchange_problems,
 )
-from streamforge_utils.runtime.stream_settings import StreamSettings
+from streamforge_utils.runtime.live.stream_settings import StreamSettings
 
 _USES = ("store", "exchange", "archive", "stream", "objects")
 """With Kubernetes only these uses count: its launcher requires no data directory."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 
 from streamforge.manager.answers import PlanPart, TimeRange, meaning
-from streamforge.manager.data_answers import Segment
+from streamforge.manager.coverage.answers import Segment
 from streamforge.manager.note_codes import Note, NoteCode, Noted, noted
 from streamforge_utils.model.usage import shown_size
 

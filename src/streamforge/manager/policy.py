@@ -12,9 +12,9 @@ from typing import Annotated
 
 import msgspec
 
-from streamforge_utils.runtime.environment import constant, variable
-from streamforge_utils.runtime.settings import DRAIN_S
-from streamforge_utils.runtime.topic_specs import DATA_MAX_BYTES, DEAD_LETTERS_MAX_BYTES
+from streamforge_utils.runtime.life.environment import constant, variable
+from streamforge_utils.runtime.life.settings import DRAIN_S
+from streamforge_utils.runtime.output.topic_specs import DATA_MAX_BYTES, DEAD_LETTERS_MAX_BYTES
 
 CALL_EVERY_S = 30.0
 DAY_MS = 86_400_000

@@ -11,17 +11,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from streamforge.manager import (
-    answers,
-    data_answers,
-    request_answers,
-    start_answers,
-    use_cases,
-    workflow,
-)
+from streamforge.manager import answers, request_answers, start_answers, use_cases, workflow
+from streamforge.manager.coverage import answers as data_answers
+from streamforge.manager.dead_letters.model import code_of
 from streamforge.manager.graph_input import TYPE as GRAPH_TYPE
 from streamforge.manager.handover_answers import handover_answer
-from streamforge.manager.letter_codes import code_of
 from streamforge.manager.live_answers import live_answer
 from streamforge.manager.model_input import SCORE_TYPE
 from streamforge.manager.model_input import TYPE as MODEL_TYPE

@@ -20,7 +20,7 @@ from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import check_series, is_live_type, kind_of_type, rule_of
 from streamforge_utils.model.timeranges import SINCE_LAST, TimeRange
-from streamforge_utils.runtime.worker_definition import Definition, Role, Source
+from streamforge_utils.runtime.life.worker_definition import Definition, Role, Source
 
 _COLLECTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)

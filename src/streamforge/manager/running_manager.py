@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from streamforge.manager.api.tokens import Tokens
-from streamforge.manager.archived_symbols import with_archived
+from streamforge.manager.catalogue.archived_symbols import with_archived
 from streamforge.manager.dependencies import Dependencies, nothing_known
 from streamforge.manager.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.execution.reconciler import Reconciler
@@ -31,10 +31,10 @@ from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.launcher import Launcher
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.environment import secrets_of, written
-from streamforge_utils.runtime.logs import TextRedactor
-from streamforge_utils.runtime.topic_specs import talk_topic
+from streamforge_utils.runtime.life.context import MessageBus
+from streamforge_utils.runtime.life.environment import secrets_of, written
+from streamforge_utils.runtime.output.topic_specs import talk_topic
+from streamforge_utils.runtime.telemetry.logs import TextRedactor
 
 _LAUNCHER_S = 5.0
 """How long the launcher is waited for at the start."""

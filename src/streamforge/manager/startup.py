@@ -17,7 +17,7 @@ import structlog
 from streamforge import wiring
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.execution.exchange_limits import ExchangeWaits
-from streamforge.manager.health.technologies import technologies
+from streamforge.manager.health.shown_settings import technologies
 from streamforge.manager.manager_settings import ManagerSettings
 from streamforge.manager.origin import Origin
 from streamforge.manager.persistence.installation import Claim, Place
@@ -25,9 +25,9 @@ from streamforge.manager.running_manager import Ports, Running, running
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Identity
 from streamforge_utils.ports.instrumentation import Observer
-from streamforge_utils.runtime.environment import secrets_of
-from streamforge_utils.runtime.logs import Redactor
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.environment import secrets_of
+from streamforge_utils.runtime.life.settings import DataSettings
+from streamforge_utils.runtime.telemetry.logs import Redactor
 
 
 class Starter(msgspec.Struct, frozen=True, kw_only=True):

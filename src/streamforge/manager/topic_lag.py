@@ -17,8 +17,8 @@ from streamforge.manager.workflow import Step, StepStatus, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.ports.bus import Lag, Retention
-from streamforge_utils.runtime.topic_specs import TALK_MAX_BYTES
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.worker_definition import Role
+from streamforge_utils.runtime.output.topic_specs import TALK_MAX_BYTES
 
 LOOK_LEAST_S = 1.0
 """An earlier look that is not so old yet is not replaced: rates over less say little."""

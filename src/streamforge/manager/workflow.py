@@ -22,7 +22,7 @@ from streamforge_utils.model.messages import Progress
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.model.topic_reading import PartitionRange
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 
 FORMAT = 3
 """Version of this document's form; a newer one is refused by name."""

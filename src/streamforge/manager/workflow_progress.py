@@ -9,7 +9,7 @@ from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.timeranges import parse_time_range
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 
 
 def waiting_for(found: Workflow) -> str | None:

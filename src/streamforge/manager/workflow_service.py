@@ -7,39 +7,38 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from streamforge.manager import data_answers
 from streamforge.manager.admission import Admission
 from streamforge.manager.analyst_services import analyst_services, forget
-from streamforge.manager.bar_service import BarService
-from streamforge.manager.batch_forecaster import BatchForecaster
-from streamforge.manager.batch_service import BatchService
-from streamforge.manager.coverage_listing import CoverageListing
-from streamforge.manager.coverage_report import Reports
-from streamforge.manager.dead_letter_counts import DeadLetterCounts
-from streamforge.manager.dead_letter_service import DeadLetterService
+from streamforge.manager.bars.service import BarService
+from streamforge.manager.batches.forecast import BatchForecaster
+from streamforge.manager.batches.service import BatchService
+from streamforge.manager.books.store import BookReader
+from streamforge.manager.coverage import answers as data_answers
+from streamforge.manager.coverage.listing import CoverageListing, series_page
+from streamforge.manager.coverage.service import Reports
+from streamforge.manager.dead_letters.counts import DeadLetterCounts
+from streamforge.manager.dead_letters.service import DeadLetterService
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.execution.topic_document_removal import remove_topic_documents
 from streamforge.manager.execution.verifier import verify
-from streamforge.manager.feed_source import FeedSource
+from streamforge.manager.exports.records import RecordReader
+from streamforge.manager.feed.change_notes import WORKFLOW
+from streamforge.manager.feed.source import FeedSource
 from streamforge.manager.forecaster import Forecaster
-from streamforge.manager.health.health_service import HealthService
+from streamforge.manager.health.readiness import ReadinessProbe
+from streamforge.manager.health.service import HealthService
 from streamforge.manager.lifecycle.facts import HandOver, Request, Retry, Stop
-from streamforge.manager.log_reader import LogReader
-from streamforge.manager.persistence.book_reader import BookReader
-from streamforge.manager.persistence.change_notes import WORKFLOW
+from streamforge.manager.logs.service import LogReader
 from streamforge.manager.persistence.event_history import PAGE
 from streamforge.manager.persistence.own_collections import OWN_COLLECTIONS
-from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.presentation import removed_answer
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.readiness import ReadinessProbe
 from streamforge.manager.request_notes import log_request
-from streamforge.manager.schedule_service import ScheduleService
-from streamforge.manager.series_listing import series_page
+from streamforge.manager.retention.service import RecordRemoval
+from streamforge.manager.schedules.service import ScheduleService
 from streamforge.manager.topic_lag import TopicLag
 from streamforge.manager.topic_requests import TopicRequest
 from streamforge.manager.use_cases import (

@@ -10,11 +10,11 @@ import msgspec
 
 from streamforge import wiring
 from streamforge.cli.places import DATA_VARIABLE, keeps_store
-from streamforge.manager.coverage_report import Reports
-from streamforge.manager.data_answers import Coverage
-from streamforge.manager.persistence.coverage_store import CoverageStore
-from streamforge.manager.persistence.record_reader import RecordReader
-from streamforge.manager.persistence.record_rows import RecordRows
+from streamforge.manager.coverage.answers import Coverage
+from streamforge.manager.coverage.service import Reports
+from streamforge.manager.coverage.store import CoverageStore
+from streamforge.manager.exports.records import RecordReader
+from streamforge.manager.exports.rows import RecordRows
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.presentation import coverage_answer
 from streamforge.manager.use_cases import Incomplete
@@ -28,8 +28,8 @@ from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.environment import load
+from streamforge_utils.runtime.life.settings import DataSettings
 
 
 class NoFolder(StreamForgeError):

@@ -7,7 +7,7 @@ from pathlib import Path
 from streamforge.cli.client import path_part
 from streamforge.cli.commands.book_command import ANSWER_S
 from streamforge.cli.session import Mode, session
-from streamforge.manager.book_answers import LEVELS, Book
+from streamforge.manager.books.answers import LEVELS, Book
 from streamforge.scripting.background import Background
 from streamforge.scripting.series_places import SeriesPlace, check_texts, series_place
 from streamforge_utils.model.errors import InvalidInput

@@ -9,7 +9,7 @@ import msgspec
 
 from streamforge.cli.client import path_part
 from streamforge.cli.session import Mode, session
-from streamforge.manager.graph_answers import GraphMoment, GraphSnapshot
+from streamforge.manager.graphs.answers import GraphMoment, GraphSnapshot
 from streamforge.scripting.background import Background
 from streamforge.scripting.series_places import SeriesPlace, series_place
 from streamforge_utils.model.errors import ConfigError, InvalidInput

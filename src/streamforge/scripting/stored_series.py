@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import polars
     import pyarrow
 
-    from streamforge.manager.data_answers import Coverage, Segment
+    from streamforge.manager.coverage.answers import Coverage, Segment
 
 F = TypeVar("F")
 
@@ -195,7 +195,7 @@ def _from_server(
     builder: FrameBuilder,
     known: Callable[[Coverage], None],
 ) -> Coverage:
-    from streamforge.manager.data_answers import Coverage
+    from streamforge.manager.coverage.answers import Coverage
 
     stored = ask_series(symbol, type_name, time_range, life=life, url=place.server, token=place.token())
     try:

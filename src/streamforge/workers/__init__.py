@@ -9,7 +9,7 @@ from typing import Any
 
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.plugins import plugin_modules
-from streamforge_utils.runtime.worker_definition import Definition
+from streamforge_utils.runtime.life.worker_definition import Definition
 
 _FOLDER = Path(__file__).parent
 

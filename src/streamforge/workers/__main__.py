@@ -18,9 +18,9 @@ from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.model.kinds.registry import kinds
 from streamforge_utils.plugins import load_plugins
 from streamforge_utils.ports.basket_members import BASKET
-from streamforge_utils.runtime.termination import EXIT_CONFIG
-from streamforge_utils.runtime.worker_definition import Use, environment_of, help_text
-from streamforge_utils.runtime.worker_process import load_worker, run_worker
+from streamforge_utils.runtime.life.termination import EXIT_CONFIG
+from streamforge_utils.runtime.life.worker_definition import Use, environment_of, help_text
+from streamforge_utils.runtime.life.worker_process import load_worker, run_worker
 
 USAGE = (
     "usage: python -m streamforge.workers TARGET [--debug] [--PARAMETER VALUE ...]\n"
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{error}\n{USAGE.format(targets=', '.join(targets()))}", file=sys.stderr)
         return EXIT_CONFIG
     if environ.get(BASKET) and Use.STREAM in found.uses:
-        from streamforge_utils.runtime.basket_process import run_basket
+        from streamforge_utils.runtime.live.basket_process import run_basket
 
         return run_basket(found, wiring, environ, version=installed_version())
     return run_worker(found, wiring, environ, version=installed_version())
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fork_server(descriptor: int) -> int:
     """Fork workers for a launcher."""
-    from streamforge_utils.runtime import basket_process  # noqa: F401 - it is imported before anything is forked
+    from streamforge_utils.runtime.live import basket_process  # noqa: F401 - it is imported before anything is forked
 
     kinds()
     # What is found out here is known to each worker.

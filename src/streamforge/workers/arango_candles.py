@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streamforge_utils.runtime.sinks import SinkParameters, sink
-from streamforge_utils.runtime.worker_definition import Definition, Role, Use
+from streamforge_utils.runtime.life.worker_definition import Definition, Role, Use
+from streamforge_utils.runtime.sink.sinks import SinkParameters, sink
 
 DEFINITION = Definition(
     target="arango-candles",

@@ -9,10 +9,10 @@ import msgspec
 
 from streamforge_utils.model.json_documents import JsonDocuments, compiled
 from streamforge_utils.model.topic_reading import JSON_TYPE
-from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.json_converter import convert_json
-from streamforge_utils.runtime.sinks import SinkParameters, store_input
-from streamforge_utils.runtime.worker_definition import Definition, Role, Use
+from streamforge_utils.runtime.life.context import Context
+from streamforge_utils.runtime.life.worker_definition import Definition, Role, Use
+from streamforge_utils.runtime.sink.json_converter import convert_json
+from streamforge_utils.runtime.sink.sinks import SinkParameters, store_input
 
 
 class ConnectorParameters(SinkParameters, frozen=True, kw_only=True):

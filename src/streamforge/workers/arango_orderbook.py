@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streamforge_utils.runtime.book_sink import BookSinkParameters, store_books
-from streamforge_utils.runtime.worker_definition import Definition, Role, Use
+from streamforge_utils.runtime.life.worker_definition import Definition, Role, Use
+from streamforge_utils.runtime.sink.book_sink import BookSinkParameters, store_books
 
 DEFINITION = Definition(
     target="arango-orderbook",

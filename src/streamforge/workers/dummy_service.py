@@ -20,8 +20,8 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import DerivedMetric
-from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.worker_definition import Definition, Role, Use
+from streamforge_utils.runtime.life.context import Context
+from streamforge_utils.runtime.life.worker_definition import Definition, Role, Use
 
 P = TypeVar("P", bound=msgspec.Struct)
 

@@ -20,8 +20,8 @@ from streamforge.analytics.packages import require
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.object_store import DamagedObject, NoObject
 from streamforge_utils.ports.store import Document, Outcome, Store
-from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.worker_definition import Definition, Role, Use
+from streamforge_utils.runtime.life.context import Context
+from streamforge_utils.runtime.life.worker_definition import Definition, Role, Use
 
 if TYPE_CHECKING:
     from streamforge.analytics.models.training_messages import Files, FromProcess

@@ -12,8 +12,8 @@ import msgspec
 
 from streamforge.analytics.packages import require
 from streamforge_utils.ports.object_store import DamagedObject
-from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.worker_definition import Definition, Role, Use
+from streamforge_utils.runtime.life.context import Context
+from streamforge_utils.runtime.life.worker_definition import Definition, Role, Use
 
 if TYPE_CHECKING:
     from streamforge.analytics.graphs.graph_manifest import PartitionEntry

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streamforge_utils.runtime.history_loader import HistoryParameters, load_history
-from streamforge_utils.runtime.worker_definition import Definition, Role, Use
+from streamforge_utils.runtime.history.history_loader import HistoryParameters, load_history
+from streamforge_utils.runtime.life.worker_definition import Definition, Role, Use
 
 DEFINITION = Definition(
     target="loader-api-trades",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streamforge_utils.runtime.archive_loader import ArchiveParameters, load_archive
-from streamforge_utils.runtime.worker_definition import Definition, Role, Source, Use
+from streamforge_utils.runtime.history.archive_loader import ArchiveParameters, load_archive
+from streamforge_utils.runtime.life.worker_definition import Definition, Role, Source, Use
 
 DEFINITION = Definition(
     target="loader-producer",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from streamforge_utils.runtime.bar_loader import load_bars
-from streamforge_utils.runtime.live_worker import LiveParameters
-from streamforge_utils.runtime.worker_definition import ALL_TIME, Definition, Role, Source, Use
+from streamforge_utils.runtime.life.worker_definition import ALL_TIME, Definition, Role, Source, Use
+from streamforge_utils.runtime.live.bar_loader import load_bars
+from streamforge_utils.runtime.live.live_worker import LiveParameters
 
 DEFINITION = Definition(
     target="loader-ws-candles",

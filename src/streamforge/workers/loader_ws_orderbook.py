@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streamforge_utils.runtime.book_loader import BookParameters, load_book
-from streamforge_utils.runtime.worker_definition import ALL_TIME, Definition, Role, Source, Use
+from streamforge_utils.runtime.life.worker_definition import ALL_TIME, Definition, Role, Source, Use
+from streamforge_utils.runtime.live.book_loader import BookParameters, load_book
 
 DEFINITION = Definition(
     target="loader-ws-orderbook",

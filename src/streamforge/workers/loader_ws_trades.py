@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from streamforge_utils.runtime.live_worker import LiveParameters
-from streamforge_utils.runtime.stream_loader import load_ids
-from streamforge_utils.runtime.worker_definition import ALL_TIME, Definition, Role, Source, Use
+from streamforge_utils.runtime.life.worker_definition import ALL_TIME, Definition, Role, Source, Use
+from streamforge_utils.runtime.live.live_worker import LiveParameters
+from streamforge_utils.runtime.live.stream_loader import load_ids
 
 DEFINITION = Definition(
     target="loader-ws-trades",

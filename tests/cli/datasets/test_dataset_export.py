@@ -24,7 +24,7 @@ from streamforge.cli.datasets.calendar_partitions import Period, symbol_folder
 from streamforge.cli.datasets.dataset_places import Folder
 from streamforge.cli.stored_records import Reader
 from streamforge.cli.times import Times
-from streamforge.manager import data_answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.timeranges import TimeRange
 from tests.chaos.test_disk import DISK_MB

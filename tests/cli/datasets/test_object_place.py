@@ -10,8 +10,8 @@ import pytest
 from streamforge import wiring
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.object_store import ObjectStore
-from streamforge_utils.runtime.object_settings import ObjectSettings
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.object_settings import ObjectSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 from tests.cli.datasets.test_dataset_export import days as days
 from tests.cli.support import TYPE, Cli
 

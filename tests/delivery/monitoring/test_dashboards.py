@@ -68,7 +68,7 @@ def test_a_metric_that_the_code_reports_is_known_with_its_labels() -> None:
 
 def test_the_families_in_the_code_are_those_that_processes_report() -> None:
     # Of a worker and its metrics themselves, not of the code that was read.
-    from streamforge_utils.runtime.metrics import Metrics
+    from streamforge_utils.runtime.telemetry.metrics import Metrics
 
     metrics = Metrics("any")
     metrics.count("dead_letters", 2)

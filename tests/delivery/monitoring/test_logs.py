@@ -82,7 +82,7 @@ def test_a_traceback_is_one_line_too(tmp_path: Path) -> None:
 def test_the_page_names_no_field_that_is_not_written(tmp_path: Path) -> None:
     from io import StringIO
 
-    from streamforge_utils.runtime.logs import make_log
+    from streamforge_utils.runtime.telemetry.logs import make_log
 
     assert FIELDS > EVERYWHERE | OF_WORKERS
     stream = StringIO()

@@ -16,7 +16,7 @@ from benchmarks.common.workflow import Workflow
 from benchmarks.kafka import others, sink
 from benchmarks.sink import stored
 from streamforge import wiring
-from streamforge_utils.runtime.server_settings import KafkaSettings
+from streamforge_utils.runtime.life.server_settings import KafkaSettings
 from tests.benchmarks.sanity import check_sane
 from tests.engines.kafka.broker import Broker
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
+from streamforge.manager.dead_letters.store import DeadLetterReader
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.adapters.kafka.kafka_consumer import KafkaConsumer
 from streamforge_utils.model import names
 from streamforge_utils.ports.bus import Message, Received
-from streamforge_utils.runtime.topic_specs import data_topic, dead_letters_topic
+from streamforge_utils.runtime.output.topic_specs import data_topic, dead_letters_topic
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker
 from tests.engines.proxy import Proxy

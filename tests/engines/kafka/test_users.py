@@ -14,7 +14,7 @@ from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.adapters.kafka_apply.provisioner import ManifestProvisioner
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.ports.bus import TopicSpec
-from streamforge_utils.runtime.topic_specs import data_topic
+from streamforge_utils.runtime.output.topic_specs import data_topic
 from tests import cleanenv
 from tests.contracts.bus_fixtures import numbered, read, values
 from tests.e2e import rig

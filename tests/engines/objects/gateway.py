@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from streamforge_utils.model.secret import Secret
-from streamforge_utils.runtime.object_settings import ObjectSettings
+from streamforge_utils.runtime.life.object_settings import ObjectSettings
 from tests.engines.kafka.disk import SmallDisk
 from tests.engines.kubernetes.binaries import FLAGS, build_go
 from tests.engines.process import EngineError, EngineProcess, cache_folder, fetching, free_ports

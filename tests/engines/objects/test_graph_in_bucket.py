@@ -13,7 +13,7 @@ from streamforge import wiring
 from streamforge.analytics.graphs.graph_manifest import GraphManifest
 from streamforge.workers.graph_builder import DEFINITION
 from streamforge_utils.ports.object_store import ObjectStore
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 from tests.analytics.graphs.random_markets import Market, drawn_market
 from tests.contracts.objects import names
 from tests.e2e import rig

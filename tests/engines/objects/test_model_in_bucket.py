@@ -12,7 +12,7 @@ from streamforge import wiring
 from streamforge.analytics.models.model_manifest import ModelManifest
 from streamforge.workers import gnn_trainer
 from streamforge_utils.ports.object_store import ObjectInfo
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 from tests.contracts.objects import digest, names
 from tests.e2e import rig
 from tests.e2e.test_models import COINS, asked, got

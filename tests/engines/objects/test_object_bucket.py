@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from streamforge import wiring
-from streamforge.manager.execution.collection_export import CollectionExport
+from streamforge.manager.retention.collection_export import CollectionExport
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.model.secret import Secret
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Document
-from streamforge_utils.runtime.object_settings import ObjectSettings
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.object_settings import ObjectSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 from tests.cli.support import finished, process
 from tests.contracts.objects import LARGE, ConditionalContract, ObjectContract, Spoil, content, digest, names, sample
 from tests.doubles.memorystore import MemoryStore

@@ -11,7 +11,7 @@ from streamforge.manager.request_notes import MOST_KEPT, with_asked
 from streamforge.manager.workflow import Status
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.api.support import REQUEST, client_of, problem, started
-from tests.manager.batch_world import live, look
+from tests.manager.batches.batch_world import live, look
 from tests.manager.memory_service import MemoryService
 
 ALICE, BOB, NAMELESS = "alice-token-0123456789", "bob-token-0123456789", "nameless-token-0123456789"

@@ -12,27 +12,21 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from streamforge.manager.api import (
-    access_routes,
-    bar_routes,
-    batch_routes,
-    catalogue_routes,
-    data_routes,
-    dead_letter_routes,
-    feed_routes,
-    graph_routes,
-    health_routes,
-    log_routes,
-    model_routes,
-    plan_routes,
-    queue_routes,
-    schedule_routes,
-    topic_input_routes,
-    topic_routes,
-)
+from streamforge.manager.api import access_routes, plan_routes, queue_routes, topic_input_routes, topic_routes
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.guard import OPEN_PATHS, role_needed
 from streamforge.manager.api.tokens import Access
+from streamforge.manager.bars import routes as bar_routes
+from streamforge.manager.batches import routes as batch_routes
+from streamforge.manager.catalogue import routes as catalogue_routes
+from streamforge.manager.coverage import routes as data_routes
+from streamforge.manager.dead_letters import routes as dead_letter_routes
+from streamforge.manager.feed import routes as feed_routes
+from streamforge.manager.graphs import routes as graph_routes
+from streamforge.manager.health import routes as health_routes
+from streamforge.manager.logs import routes as log_routes
+from streamforge.manager.models import routes as model_routes
+from streamforge.manager.schedules import routes as schedule_routes
 from streamforge_utils.model.errors import RetryableError
 from tests.manager.api.support import OPERATOR, READER, REQUEST, TOKENS, UNKNOWN, candles, client_of, problem, started
 from tests.manager.memory_service import MemoryService

@@ -20,10 +20,10 @@ import pytest
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.http_server import LimitedProtocol, Server, serve
 from streamforge.manager.api.routing import Limits
+from streamforge.manager.exports import records as record_reader
 from streamforge.manager.manager_settings import ManagerSettings
-from streamforge.manager.persistence import record_reader
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.runtime.environment import variables
+from streamforge_utils.runtime.life.environment import variables
 from tests.addresses import EVERYWHERE
 from tests.cleanenv import environment
 from tests.limits import LIMIT_S

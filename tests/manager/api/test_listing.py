@@ -11,7 +11,7 @@ from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import Status
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.api.support import problem, started
-from tests.manager.batch_world import live, look
+from tests.manager.batches.batch_world import live, look
 from tests.manager.memory_service import MemoryService
 
 

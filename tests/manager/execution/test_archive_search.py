@@ -10,7 +10,7 @@ from streamforge.manager.workflow import SourceChoice, Status, StepStatus, Workf
 from streamforge_utils.model.coverage import FILE_AWAITED, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.runtime.archive_loader import UNSERVED
+from streamforge_utils.runtime.history.archive_loader import UNSERVED
 from tests.doubles.memoryarchive import TARGET, MemoryArchive, published, with_files
 from tests.manager.execution.source_rig import (
     OPENS,

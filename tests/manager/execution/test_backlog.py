@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from streamforge.manager.dead_letters.store import QUIET_POLLS
 from streamforge.manager.execution import backlog as module
 from streamforge.manager.execution.backlog import backlog_of
 from streamforge.manager.lifecycle.facts import Left
-from streamforge.manager.persistence.dead_letter_reader import QUIET_POLLS
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker

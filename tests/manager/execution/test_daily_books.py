@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge.manager.execution.removal import RecordRemoval
-from streamforge.manager.execution.retention import CollectionRetention
-from streamforge.manager.execution.segment_removal import SegmentRemoval
+from streamforge.manager.exports.records import RecordReader
 from streamforge.manager.live_answers import live_answer
-from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import RetentionRule
+from streamforge.manager.retention.driver import CollectionRetention
+from streamforge.manager.retention.segment_removal import SegmentRemoval
+from streamforge.manager.retention.service import RecordRemoval
 from streamforge.manager.workflow import Status
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import joined

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge.manager.execution.live_comparison import Comparison
-from streamforge.manager.execution.retention import CollectionRetention
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.policy import RetentionRule
+from streamforge.manager.retention.driver import CollectionRetention
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Verdict

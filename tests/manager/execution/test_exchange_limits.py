@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from streamforge.manager.execution.exchange_limits import CONNECT_WINDOW_MS, MINIMUM, Budget, Connects, Process
 from streamforge.manager.policy import Policy
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.life.environment import load
 
 
 def told(budget: Budget, live: list[str], running: list[str], *, banned: bool = False) -> dict[str, int]:

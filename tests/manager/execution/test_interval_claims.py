@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamforge.manager.execution.segment_retention import SegmentRetention
+from streamforge.manager.retention.segment_retention import SegmentRetention
 from streamforge_utils.model.books.records import kind_name_of
 from streamforge_utils.model.books.stored_intervals import UNBACKED
 from streamforge_utils.model.books.trust import Mark
@@ -22,15 +22,15 @@ from streamforge_utils.model.coverage import DONE, Segment, Verdict
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.ports.bus import Message, Received
 from streamforge_utils.ports.store import Document
-from streamforge_utils.runtime.book_loader import load_book
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.worker_definition import Role
+from streamforge_utils.runtime.live.book_loader import load_book
 from tests.doubles.market import START_MS
 from tests.manager.execution.interval_rig import AWAITING, SUSPECTED, VERIFIED, BookRecords, at, counted
 from tests.manager.execution.test_interval_comparison import C, Rig, a_rig
 from tests.manager.support import replace, with_attempt
 from tests.runtime.book_rig import BookMarket
+from tests.runtime.live.test_turned_books import contradict
 from tests.runtime.live_rig import TOPIC, play
-from tests.runtime.test_turned_books import contradict
 
 
 @settings(max_examples=60, deadline=None)

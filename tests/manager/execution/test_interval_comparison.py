@@ -8,10 +8,10 @@ import pytest
 
 from streamforge.manager.execution import interval_comparison
 from streamforge.manager.execution.interval_comparison import comparison_of
-from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.execution.verifier import Verifier, verify
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.retention.service import RecordRemoval
 from streamforge.manager.use_cases import Verification
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
@@ -20,7 +20,7 @@ from streamforge_utils.model.completeness.continuity import MOST_TURNED
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.messages import Live, Progress
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.interval_rig import AWAITING, STREAM, SUSPECTED, VERIFIED, BookRecords, at, counted, shown
 from tests.manager.support import World, decide_running, replace, with_attempt

@@ -9,9 +9,9 @@ from unittest.mock import AsyncMock
 
 import pytest
 
+from streamforge.manager.coverage.store import CoverageStore, SeriesCoverage
 from streamforge.manager.execution.dispatcher import Kind
 from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError

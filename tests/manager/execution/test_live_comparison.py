@@ -18,7 +18,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.kinds.paging import ById
 from streamforge_utils.model.messages import Progress
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.worker_definition import Role
 from tests.doubles import ticks
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange

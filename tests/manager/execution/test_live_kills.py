@@ -21,8 +21,8 @@ from tests.manager.live_world import (
     store,
     wanted,
 )
+from tests.manager.retention.test_removing import Killed
 from tests.manager.support import DAY_START, MINUTE_MS, World
-from tests.manager.test_removing import Killed
 
 WRITES = 40
 

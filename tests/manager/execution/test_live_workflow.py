@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.coverage_report import LEFT, Reports
+from streamforge.manager.coverage.service import LEFT, Reports
 from streamforge.manager.execution.supplements import supplemented
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.workflow import Status

@@ -13,7 +13,7 @@ from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.messages import Event
 from streamforge_utils.ports.launcher import Job, JobState
-from streamforge_utils.runtime.book_loader import PATIENCE_S
+from streamforge_utils.runtime.live.book_loader import PATIENCE_S
 from tests.manager.execution.test_basket_gathering import many, until_launched, world_of
 from tests.manager.live_world import POLICY, speak, wanted
 from tests.manager.support import LOADER, SINK, World, attempt, job_named, replace, said, step

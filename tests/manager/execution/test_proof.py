@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.execution.planner import ExchangeFailed
 from streamforge.manager.execution.proof import ask_again, prove
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.workflow import Plan, Proof, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict, verdict_of
 from streamforge_utils.model.errors import PermanentError, RetryableError

@@ -17,7 +17,7 @@ from streamforge.manager.workflow import Part, Plan, Proof, Remark, Status, Step
 from streamforge_utils.model.coverage import IdsRead, Segment, Verdict, verdict_of
 from streamforge_utils.model.kinds.paging import ById
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.life.worker_definition import Source
 from tests.doubles import ticks
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memoryarchive import TARGET, with_files

@@ -9,12 +9,12 @@ import pytest
 
 from streamforge.manager.api.app import create_app
 from streamforge.manager.execution import reconciler as reconciling
+from streamforge.manager.health.readiness import LATE_S
 from streamforge.manager.lifecycle.conditions import Conditions
 from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.persistence.installation import instant
 from streamforge.manager.persistence.workflow_store import KIND
 from streamforge.manager.policy import Policy
-from streamforge.manager.readiness import LATE_S
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.ports.bus import Message

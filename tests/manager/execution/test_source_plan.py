@@ -20,7 +20,7 @@ from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.archive import ArchiveFile
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.life.worker_definition import Source
 from tests.doubles import ticks
 from tests.doubles.memoryarchive import MemoryArchive, published, with_files
 from tests.doubles.scriptedexchange import ScriptedExchange

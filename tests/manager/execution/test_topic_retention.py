@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection
 
 import pytest
 
-from streamforge.manager.execution import retention as retention_module
-from streamforge.manager.execution.retention import EXPIRE_EVERY_S, Retention
+from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.lifecycle.facts import Retry, Stop, grant
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.reservations import CODE_KEPT_MS, CODE_KIND
 from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.retention import driver as retention_module
+from streamforge.manager.retention.driver import EXPIRE_EVERY_S, Retention
 from streamforge.manager.workflow import Status, Workflow
 from streamforge.manager.workflow_document import decode_workflow
 from streamforge_utils.model import names

@@ -11,8 +11,8 @@ from streamforge_utils.model.json_documents import JsonDocuments
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.ports.launcher import JobSpec
-from streamforge_utils.runtime.conversion import PASSED_OVER
-from streamforge_utils.runtime.json_converter import convert_json
+from streamforge_utils.runtime.sink.conversion import PASSED_OVER
+from streamforge_utils.runtime.sink.json_converter import convert_json
 from tests.doubles.manualclock import ManualClock
 from tests.manager.support import NOW, World, attempt, said
 

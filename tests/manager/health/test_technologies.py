@@ -6,11 +6,11 @@ import sqlite3
 from importlib.metadata import version
 from pathlib import Path
 
-from streamforge.manager.health.technologies import technologies
+from streamforge.manager.health.shown_settings import technologies
 from streamforge_utils.adapters.arango import ArangoStore, Connection, Transport
 from streamforge_utils.model.secret import Secret
-from streamforge_utils.runtime.server_settings import KafkaSettings
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.server_settings import KafkaSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.server import Settings
 from tests.doubles.memorystore import MemoryStore

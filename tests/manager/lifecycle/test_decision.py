@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from streamforge.manager.dead_letters.model import read_letters
 from streamforge.manager.lifecycle.actions import (
     EndJob,
     Launch,
@@ -20,7 +21,6 @@ from streamforge.manager.lifecycle.retry_policy import STOP, STUCK
 from streamforge.manager.lifecycle.rounds import ATTEMPTS_KEPT, MAX_RANGES, next_number, next_round, replay_round
 from streamforge.manager.lifecycle.topic_lifetime import due_removal
 from streamforge.manager.live_ledger import Ledger
-from streamforge.manager.read_letters import read_letters
 from streamforge.manager.workflow import Failure, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.messages import Progress

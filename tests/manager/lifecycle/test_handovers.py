@@ -17,7 +17,7 @@ from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.workflow import StepStatus, Workflow
 from streamforge.manager.workflow_document import decode_workflow, encode_workflow
 from streamforge_utils.model.messages import Live, Progress
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.life.worker_definition import Source
 from tests.manager.support import (
     LOADER,
     NOW,

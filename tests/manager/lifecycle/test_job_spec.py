@@ -13,7 +13,7 @@ from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.model.topic_reading import PartitionRange
 from streamforge_utils.ports.bus import HEADERS_BYTES, Retention, TopicSpec
 from streamforge_utils.ports.launcher import JobSpec
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 from tests.manager.support import HOUR_MS, LOADER, NOW, POLICY, SINK, planned, replace, step
 
 QUEUE = "wf-btcusdt-api_candles_1m-20240801-abc123"

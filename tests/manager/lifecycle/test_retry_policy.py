@@ -26,7 +26,7 @@ from streamforge.manager.lifecycle.retry_policy import (
 from streamforge.manager.workflow import StepStatus, Workflow
 from streamforge_utils.model.messages import Event, Progress
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.life.worker_definition import Source
 from tests.manager.support import (
     DAY,
     DAY_START,

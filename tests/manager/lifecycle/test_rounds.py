@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from streamforge.manager.dead_letters.model import read_letters
 from streamforge.manager.lifecycle.conditions import Conditions
 from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.lifecycle.facts import Fact, Replay, Retry, TopicsRemoved, apply, grant
@@ -15,12 +16,11 @@ from streamforge.manager.lifecycle.rounds import (
     repair_round,
     replay_round,
 )
-from streamforge.manager.read_letters import read_letters
 from streamforge.manager.workflow import Attempt, Failure, Part, Plan, Proof, Remark, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import IdsRead
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.model.topic_reading import PartitionRange
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.life.worker_definition import Source
 from tests.manager.support import DAY, DAY_START, HOUR_MS, LOADER, NOW, POLICY, SINK, accepted, replace, rest, step
 
 FAILURE = Failure(reason="no such symbol", next_step="correct it")

@@ -18,10 +18,10 @@ from streamforge_utils.model.errors import ConfigError, PermanentError, Retryabl
 from streamforge_utils.model.usage import shown_size
 from streamforge_utils.ports.bus import Message, Retention, TopicSpec
 from streamforge_utils.ports.provisioning import Finding
-from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.server_settings import KafkaSettings
-from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings
+from streamforge_utils.runtime.life.context import MessageBus
+from streamforge_utils.runtime.life.environment import load
+from streamforge_utils.runtime.life.server_settings import KafkaSettings
+from streamforge_utils.runtime.life.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings
 
 
 async def check_bus(subject: Subject) -> AsyncIterator[Finding]:

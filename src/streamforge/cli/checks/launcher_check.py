@@ -24,10 +24,10 @@ from streamforge_utils.ports.job_settings import (
 )
 from streamforge_utils.ports.launcher import JobSpec, JobState
 from streamforge_utils.ports.provisioning import Finding
-from streamforge_utils.runtime.environment import read
-from streamforge_utils.runtime.server_settings import KafkaSettings
-from streamforge_utils.runtime.settings import DataSettings
-from streamforge_utils.runtime.termination import EXIT_CONFIG
+from streamforge_utils.runtime.life.environment import read
+from streamforge_utils.runtime.life.server_settings import KafkaSettings
+from streamforge_utils.runtime.life.settings import DataSettings
+from streamforge_utils.runtime.life.termination import EXIT_CONFIG
 
 KUBERNETES_S = 18.0
 """How long the cluster may take: less than the whole check, so that what was found until then is told."""

@@ -14,9 +14,9 @@ from streamforge.manager.health.findings import works
 from streamforge_utils.model.errors import ConflictError, StreamForgeError
 from streamforge_utils.ports.object_store import ABSENT, ObjectStore
 from streamforge_utils.ports.provisioning import Finding
-from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.object_settings import ObjectSettings
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.environment import load
+from streamforge_utils.runtime.life.object_settings import ObjectSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 
 _FOLDER = "streamforge-doctor/"
 _CONTENT = b"written by `streamforge doctor`, and to be deleted\n"

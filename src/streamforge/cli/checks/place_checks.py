@@ -25,8 +25,8 @@ from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.secret import shown_address
 from streamforge_utils.ports.job_settings import with_launcher
 from streamforge_utils.ports.provisioning import Finding
-from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.settings import ExchangeSettings
+from streamforge_utils.runtime.life.environment import load
+from streamforge_utils.runtime.life.settings import ExchangeSettings
 
 HEALTH_S = 5.0
 """How long a manager that runs may take to say so."""

@@ -8,8 +8,8 @@ from streamforge.cli import terminal
 from streamforge.cli.checks.place_checks import Subject
 from streamforge.cli.command_errors import ApiProblem
 from streamforge.cli.session import Mode, data_folder, session
-from streamforge.manager import schedule_answers
 from streamforge.manager.health.findings import careful, works
+from streamforge.manager.schedules import answers as schedule_answers
 from streamforge_utils.ports.provisioning import Finding
 
 PART = "schedules"

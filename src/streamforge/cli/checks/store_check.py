@@ -15,14 +15,14 @@ from streamforge.cli import terminal
 from streamforge.cli.checks.place_checks import Subject, nearest
 from streamforge.manager.health.findings import fails, works
 from streamforge.manager.health.room import room_in_database, room_on_disk, room_unknown
-from streamforge.manager.persistence.store_usage import UsageSamples
+from streamforge.manager.health.store_usage import UsageSamples
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.usage import Sample, with_sample
 from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.ports.store import Document, Outcome, Store, Usage
-from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.server_settings import ArangoSettings
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.environment import load
+from streamforge_utils.runtime.life.server_settings import ArangoSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 
 _PREFIX = "streamforge-doctor-"
 _LEFT_S = 600

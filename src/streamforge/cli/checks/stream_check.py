@@ -18,8 +18,8 @@ from streamforge_utils.model.errors import BannedError, ConfigError, PermanentEr
 from streamforge_utils.model.secret import shown_address
 from streamforge_utils.ports.job_settings import LauncherSettings, with_launcher
 from streamforge_utils.ports.provisioning import Finding
-from streamforge_utils.runtime.environment import load, read
-from streamforge_utils.runtime.stream_settings import StreamSettings
+from streamforge_utils.runtime.life.environment import load, read
+from streamforge_utils.runtime.live.stream_settings import StreamSettings
 
 PART = "streams"
 STREAM = "btcusdt@trade"

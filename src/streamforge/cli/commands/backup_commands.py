@@ -20,18 +20,18 @@ from streamforge.cli.checks.bus_check import leftovers
 from streamforge.cli.client import to_json
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.session import Mode, Where, session
-from streamforge.manager.persistence import store_backup
+from streamforge.manager.backup import service as store_backup
 from streamforge.manager.persistence.lease import fenced, managed_store
 from streamforge.version import installed_version
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.backup_folder import MANIFEST
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.object_settings import FOLDER as OBJECTS
-from streamforge_utils.runtime.object_settings import ObjectSettings
-from streamforge_utils.runtime.server_settings import ArangoSettings
-from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.life.environment import load
+from streamforge_utils.runtime.life.object_settings import FOLDER as OBJECTS
+from streamforge_utils.runtime.life.object_settings import ObjectSettings
+from streamforge_utils.runtime.life.server_settings import ArangoSettings
+from streamforge_utils.runtime.life.settings import DataSettings
 
 _ON_KAFKA = (
     "the topics are Kafka's (KAFKA_BOOTSTRAP_SERVERS) and not in it: docs/how-to/backup.md tells what of them to keep"

@@ -19,7 +19,7 @@ from streamforge.cli.dry_run import forecast_many
 from streamforge.cli.load_request import Request
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
 from streamforge.cli.symbol_words import is_many, words_of
-from streamforge.manager import batch_answers
+from streamforge.manager.batches import answers as batch_answers
 
 BatchId = Annotated[str, typer.Argument(metavar="BATCH_ID", help="A batch, as `batch list` shows it.")]
 Members = Annotated[bool, typer.Option("--members", help="List every symbol.")]

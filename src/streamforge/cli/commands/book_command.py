@@ -15,7 +15,7 @@ from streamforge.cli import terminal
 from streamforge.cli.client import Query, path_part, to_json
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.session import Mode, session
-from streamforge.manager.book_answers import LEVELS, Book
+from streamforge.manager.books.answers import LEVELS, Book
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.series import check_symbol
 from streamforge_utils.model.timeranges import format_ms, resolve_instant

@@ -12,8 +12,8 @@ from streamforge.cli import terminal
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.session import Mode, Where, data_folder, session
-from streamforge.manager import catalogue_answers
-from streamforge.manager.specifications import schemas as known
+from streamforge.manager.catalogue import answers as catalogue_answers
+from streamforge.manager.catalogue import schemas as known
 from streamforge_utils.model.spelling import did_you_mean
 
 

@@ -17,7 +17,7 @@ from streamforge.cli.commands.series_commands import address_of, ask
 from streamforge.cli.coverage_text import rest
 from streamforge.cli.session import Mode, session
 from streamforge.cli.stored_records import Reader
-from streamforge.manager import data_answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.bars import bar_interval

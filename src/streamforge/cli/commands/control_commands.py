@@ -15,7 +15,8 @@ from streamforge.cli.command_errors import CliError
 from streamforge.cli.commands.workflow_commands import messages_left
 from streamforge.cli.follower import followed
 from streamforge.cli.session import Mode, Session, session
-from streamforge.manager import answers, data_answers
+from streamforge.manager import answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge_utils.model.daily_collections import by_base
 
 

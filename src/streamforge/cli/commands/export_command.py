@@ -24,7 +24,7 @@ from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.stored_records import Reader
 from streamforge.cli.times import Times
 from streamforge.cli.writers import Destination, Format, destination, import_pyarrow, record_writer
-from streamforge.manager import data_answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 
 

@@ -73,7 +73,7 @@ async def up(
     from streamforge.manager.api.tokens import Access, Tokens
     from streamforge.manager.manager_settings import load_manager
     from streamforge.manager.running_manager import until_stopped
-    from streamforge_utils.runtime.metrics import Metrics, MetricsServer
+    from streamforge_utils.runtime.telemetry.metrics import Metrics, MetricsServer
 
     where = where.of_its_data()
     folder, overrides = where.folder, where.environ()
@@ -252,10 +252,10 @@ def _load_of(replay: Path | None) -> Load:
     from streamforge import wiring
     from streamforge.exchange.recordings import load_recordings
     from streamforge.exchange.stored_recordings import StoredPlace, load_stored
-    from streamforge_utils.runtime.environment import load
-    from streamforge_utils.runtime.object_settings import ObjectSettings
-    from streamforge_utils.runtime.server_settings import ArangoSettings
-    from streamforge_utils.runtime.settings import DataSettings
+    from streamforge_utils.runtime.life.environment import load
+    from streamforge_utils.runtime.life.object_settings import ObjectSettings
+    from streamforge_utils.runtime.life.server_settings import ArangoSettings
+    from streamforge_utils.runtime.life.settings import DataSettings
 
     if replay is not None and (replay / wiring.STORE).is_dir():
         data = DataSettings(data_dir=replay)

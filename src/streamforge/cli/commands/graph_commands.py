@@ -10,13 +10,15 @@ import typer
 
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
-from streamforge.cli.api_resources import driven, listed, named, posting, removed
+from streamforge.cli.api_resources import listed, named, posting, removed
 from streamforge.cli.client import Query, path_part, to_json
 from streamforge.cli.command_errors import UsageProblem
+from streamforge.cli.commands.load_commands import driven
 from streamforge.cli.graph_files import csv_of, graphml_of, parquet_of, written
 from streamforge.cli.session import Mode, session
 from streamforge.cli.symbol_words import words_of
-from streamforge.manager import answers, graph_answers
+from streamforge.manager import answers
+from streamforge.manager.graphs import answers as graph_answers
 from streamforge.manager.workflow_labels import parsed_labels
 
 Name = Annotated[str, typer.Argument(metavar="GRAPH", help="A graph's name.")]

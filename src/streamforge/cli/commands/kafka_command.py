@@ -15,8 +15,8 @@ from streamforge.cli import terminal
 from streamforge.cli.client import to_json
 from streamforge.cli.command_errors import EXIT_FAILED, UsageProblem
 from streamforge_utils.ports.provisioning import Action, Change, Provisioner
-from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.server_settings import KafkaSettings
+from streamforge_utils.runtime.life.environment import load
+from streamforge_utils.runtime.life.server_settings import KafkaSettings
 
 _SIGNS = {
     Action.CREATE: "+",

@@ -28,7 +28,8 @@ from streamforge.cli.news_check import NothingNew
 from streamforge.cli.outcome import Loaded, tell, unfinished
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.symbol_words import is_many
-from streamforge.manager import answers, data_answers
+from streamforge.manager import answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.workflow_labels import parsed_labels
 from streamforge_utils.model.timeranges import SINCE_LAST
 
@@ -325,3 +326,18 @@ async def to_the_end(
         without = f"{workflow.queue_id} has finished, without {left_out_span(workflow)}: {load} loads that"
         raise CliError(without, ended.interrupted)
     return 0
+
+
+async def driven(
+    where: Where,
+    start: Callable[[Session], Awaitable[answers.Started]],
+    *,
+    detach: bool,
+    timeout_s: float | None,
+    as_json: bool,
+    loads: bool,
+) -> int:
+    """Start a workflow, and go along with it to its end unless `detach`; the exit code."""
+    if detach:
+        return await detached(where, start, as_json=as_json, loads=loads)
+    return await to_the_end(where, start, timeout_s=timeout_s, as_json=as_json, loads=loads)

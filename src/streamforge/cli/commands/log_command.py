@@ -13,7 +13,8 @@ from streamforge.cli import terminal
 from streamforge.cli.client import Query, path_part
 from streamforge.cli.commands.workflow_commands import undriven
 from streamforge.cli.session import Mode, session
-from streamforge.manager import answers, log_answers
+from streamforge.manager import answers
+from streamforge.manager.logs import answers as log_answers
 
 LOOK_EVERY_S = 1.0
 

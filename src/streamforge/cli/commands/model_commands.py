@@ -11,14 +11,16 @@ import typer
 from streamforge.analytics.packages import require
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
-from streamforge.cli.api_resources import driven, listed, named, posting, removed
+from streamforge.cli.api_resources import listed, named, posting, removed
 from streamforge.cli.client import path_part
 from streamforge.cli.command_errors import CliError
 from streamforge.cli.commands.graph_commands import Limit, read_definition_file
+from streamforge.cli.commands.load_commands import driven
 from streamforge.cli.graph_files import written
 from streamforge.cli.session import Mode, session
 from streamforge.cli.symbol_words import words_of
-from streamforge.manager import answers, model_answers
+from streamforge.manager import answers
+from streamforge.manager.models import answers as model_answers
 from streamforge.manager.workflow_labels import parsed_labels
 
 _FILES = {

@@ -13,7 +13,7 @@ from streamforge.cli.client import path_part, to_json
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.symbol_words import words_of
-from streamforge.manager import schedule_answers
+from streamforge.manager.schedules import answers as schedule_answers
 from streamforge.manager.workflow import SourceChoice
 from streamforge.manager.workflow_labels import parsed_labels
 

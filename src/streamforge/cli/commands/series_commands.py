@@ -16,7 +16,8 @@ from streamforge.cli.client import Query, path_part, to_json
 from streamforge.cli.command_errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.coverage_text import by_day, load_command, none_over, none_within, request_of, rest
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
-from streamforge.manager import answers, data_answers
+from streamforge.manager import answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.origin import Source
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.names import is_queue_id

@@ -27,7 +27,8 @@ from streamforge.cli.progress import numbers, waits_for
 from streamforge.cli.session import Mode, NothingThere, Where, session
 from streamforge.cli.terminal import short
 from streamforge.cli.topic_text import show_partitions, topic_line
-from streamforge.manager import answers, data_answers
+from streamforge.manager import answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.handover_answers import Handover
 from streamforge_utils.model.spelling import did_you_mean
 from streamforge_utils.model.topic_reading import JSON_TYPE

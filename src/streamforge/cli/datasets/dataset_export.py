@@ -21,7 +21,7 @@ from streamforge.cli.session import Session
 from streamforge.cli.stored_records import Reader, Taker
 from streamforge.cli.times import Times
 from streamforge.cli.writers import import_pyarrow
-from streamforge.manager import data_answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge_utils.model.coverage import READ_AT_MOST, Moved, Segment, Verdict, holds, stored_spans
 from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.bars import BarMaker

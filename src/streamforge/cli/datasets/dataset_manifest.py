@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from streamforge.cli.command_errors import CliError
-from streamforge.manager import data_answers
+from streamforge.manager.coverage import answers as data_answers
 from streamforge_utils.model.coverage import COMPLETE
 from streamforge_utils.model.timeranges import TimeRange, format_ms
 

@@ -20,9 +20,9 @@ def place_of(output: str) -> Place:
     if "://" not in output:
         return Folder(Path(output))
     from streamforge import wiring
-    from streamforge_utils.runtime.environment import load
-    from streamforge_utils.runtime.object_settings import ObjectSettings
-    from streamforge_utils.runtime.settings import DataSettings
+    from streamforge_utils.runtime.life.environment import load
+    from streamforge_utils.runtime.life.object_settings import ObjectSettings
+    from streamforge_utils.runtime.life.settings import DataSettings
 
     try:
         settings = load(ObjectSettings, {**os.environ, _VARIABLE: output})

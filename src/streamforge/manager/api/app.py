@@ -12,54 +12,47 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
-from streamforge.manager import (
-    access_answers,
-    answers,
-    bar_answers,
-    batch_answers,
-    book_answers,
-    catalogue_answers,
-    data_answers,
-    dead_letter_answers,
-    feed_answers,
-    graph_answers,
-    health_answers,
-    listing_answers,
-    log_answers,
-    model_answers,
-    plan_answers,
-    schedule_answers,
-    start_answers,
-    topic_answers,
-)
+from streamforge.manager import answers, listing_answers, plan_answers, start_answers, topic_answers
 from streamforge.manager.api import (
     access_routes,
-    bar_routes,
-    batch_routes,
-    catalogue_routes,
-    data_routes,
-    dead_letter_routes,
     error_answers,
-    feed_routes,
-    graph_routes,
-    health_routes,
-    log_routes,
-    model_routes,
     plan_routes,
     queue_routes,
-    schedule_routes,
     topic_input_routes,
     topic_routes,
     ui_files,
 )
 from streamforge.manager.api.compression import Compression
-from streamforge.manager.api.feed import Feed
 from streamforge.manager.api.guard import Addresses, Authentication, Guard, role_needed
 from streamforge.manager.api.problems import MEDIA_TYPE, TYPE_PREFIX
 from streamforge.manager.api.routing import SCHEMAS, Context, Limits
 from streamforge.manager.api.sse import Followers
 from streamforge.manager.api.tokens import Tokens
+from streamforge.manager.bars import answers as bar_answers
+from streamforge.manager.bars import routes as bar_routes
+from streamforge.manager.batches import answers as batch_answers
+from streamforge.manager.batches import routes as batch_routes
+from streamforge.manager.books import answers as book_answers
+from streamforge.manager.catalogue import answers as catalogue_answers
+from streamforge.manager.catalogue import routes as catalogue_routes
+from streamforge.manager.coverage import answers as data_answers
+from streamforge.manager.coverage import routes as data_routes
+from streamforge.manager.dead_letters import answers as dead_letter_answers
+from streamforge.manager.dead_letters import routes as dead_letter_routes
+from streamforge.manager.feed import answers as feed_answers
+from streamforge.manager.feed import routes as feed_routes
+from streamforge.manager.feed.service import Feed
+from streamforge.manager.graphs import answers as graph_answers
+from streamforge.manager.graphs import routes as graph_routes
+from streamforge.manager.health import answers as health_answers
+from streamforge.manager.health import routes as health_routes
+from streamforge.manager.logs import answers as log_answers
+from streamforge.manager.logs import routes as log_routes
+from streamforge.manager.models import answers as model_answers
+from streamforge.manager.models import routes as model_routes
 from streamforge.manager.origin import Source
+from streamforge.manager.schedules import answers as schedule_answers
+from streamforge.manager.schedules import routes as schedule_routes
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge.version import installed_version
 from streamforge_utils.ports.clock import Clock, SystemClock
@@ -137,7 +130,7 @@ def _answers() -> dict[str, Any]:
         graph_answers,
         model_answers,
     )
-    modules = (*of_workflows, *of_data, access_answers, catalogue_answers, feed_answers, health_answers)
+    modules = (*of_workflows, *of_data, access_routes, catalogue_answers, feed_answers, health_answers)
     kinds: list[type[msgspec.Struct]] = [Source, *(kind for module in modules for kind in _structs(module))]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
     optional = {

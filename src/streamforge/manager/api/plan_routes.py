@@ -10,14 +10,14 @@ from pydantic import Discriminator, Tag
 from starlette.responses import Response
 
 from streamforge.manager import plan_answers, start_answers
-from streamforge.manager.api.batch_routes import StartBatch
 from streamforge.manager.api.error_answers import AGAIN, MANY, ONE
 from streamforge.manager.api.request_bodies import Start
 from streamforge.manager.api.routing import SCHEMAS, In, QueueId, StrictRoute, reply
-from streamforge.manager.api.schedule_routes import AddSchedule
-from streamforge.manager.batch_requests import BatchRequest
+from streamforge.manager.batches.requests import BatchRequest
+from streamforge.manager.batches.routes import StartBatch
 from streamforge.manager.presentation import up_to_date_answer
 from streamforge.manager.repeated_request import repeated_request
+from streamforge.manager.schedules.routes import AddSchedule
 from streamforge.manager.use_cases import UpToDate
 
 _ANSWERS = (plan_answers.Forecast.__name__, plan_answers.BatchForecast.__name__, start_answers.UpToDate.__name__)

@@ -9,12 +9,13 @@ import msgspec
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from streamforge.manager import answers, data_answers, presentation, start_answers
+from streamforge.manager import answers, presentation, start_answers
 from streamforge.manager.api import sse
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.api.request_bodies import ReplayLetters, Start, StartPipeline
 from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, gives, no_driver_reason, preferred, reply
-from streamforge.manager.letter_codes import LetterCode
+from streamforge.manager.coverage import answers as data_answers
+from streamforge.manager.dead_letters.model import LetterCode
 from streamforge.manager.listing_answers import StatusCounts, WorkflowPage
 from streamforge.manager.use_cases import Started, StartRequest, UpToDate
 from streamforge.manager.workflow import Status, Workflow

@@ -13,9 +13,9 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 
 from streamforge.manager.answers import QUEUE_ID, FieldError
-from streamforge.manager.api.feed import Feed
 from streamforge.manager.api.problems import ProblemError
 from streamforge.manager.api.sse import Followers
+from streamforge.manager.feed.service import Feed
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.use_cases import NotFound
 from streamforge.manager.workflow import Workflow

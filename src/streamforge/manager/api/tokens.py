@@ -15,7 +15,7 @@ import msgspec
 
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.secret import Secret
-from streamforge_utils.runtime.environment import load, variable
+from streamforge_utils.runtime.life.environment import load, variable
 
 TOKENS_FILE = "STREAMFORGE_TOKENS_FILE"
 READER_TOKEN = "STREAMFORGE_READER_TOKEN"  # noqa: S105

@@ -9,7 +9,7 @@ import msgspec
 
 from streamforge.analytics.graphs.order import Made, made_name
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.removal import RecordRemoval
+from streamforge.manager.retention.service import RecordRemoval
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.object_store import DamagedObject, NoObject, ObjectStore

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
+from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.planner import ExchangeFailed
 from streamforge.manager.execution.source_plan import LIST_WITHIN_S, file_due_ms
 from streamforge.manager.part_codes import PartCode
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.requests import loads_from_archive
 from streamforge.manager.workflow import Part, Plan, SourceChoice, Workflow
 from streamforge_utils.model.coverage import (
@@ -29,9 +29,9 @@ from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.archive import Archive, ArchiveFile
-from streamforge_utils.runtime.archive_loader import UNSERVED
-from streamforge_utils.runtime.record_order import LACKS
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.history.archive_loader import UNSERVED
+from streamforge_utils.runtime.history.record_order import LACKS
+from streamforge_utils.runtime.life.worker_definition import Source
 
 
 async def searched(

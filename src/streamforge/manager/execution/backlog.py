@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from streamforge.manager.dead_letters.store import AHEAD_BYTES, POLL_S, QUIET_POLLS
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.lifecycle.facts import Left
-from streamforge.manager.persistence.dead_letter_reader import AHEAD_BYTES, POLL_S, QUIET_POLLS
 from streamforge.manager.workflow import Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.messages import EOS_KEY
 from streamforge_utils.ports.bus import Consumer, Start
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.worker_definition import Role
 
 COUNTED_AT_MOST = 500_000
 """Messages of one sink's topic that are read; a loader is paced to be fewer ahead of its sinks."""

@@ -21,7 +21,7 @@ from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.ports.instrumentation import Observer
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.life.worker_definition import Source
 
 STOP_AGAIN_S = 2.0
 """A worker that has not ended so long after the stop command gets it again: the first one may be lost."""

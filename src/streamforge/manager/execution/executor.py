@@ -62,7 +62,7 @@ from streamforge_utils.model.errors import BannedError, ConfigError, ConflictErr
 from streamforge_utils.model.messages import Command, encode_command, encode_event
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.launcher import Job
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
 _REMEMBERED = 1000

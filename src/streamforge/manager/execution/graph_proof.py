@@ -11,11 +11,11 @@ from streamforge.analytics.graphs.order import Made
 from streamforge.analytics.manifest_files import are_there
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.analysis_objects import content_of, made_by, objects_of
-from streamforge.manager.execution.maintenance import tried_again_later
-from streamforge.manager.execution.replaced_parts import remove_replaced
 from streamforge.manager.graph_input import GraphInput
+from streamforge.manager.graphs.replaced_parts import remove_replaced
+from streamforge.manager.graphs.store import KnownGraph
 from streamforge.manager.lifecycle.facts import Proven
-from streamforge.manager.persistence.graph_store import KnownGraph
+from streamforge.manager.retention.maintenance import tried_again_later
 from streamforge.manager.workflow import Proof, Workflow
 from streamforge.workers.graph_builder import DAY_MS, GraphBuilderParameters, Stored
 from streamforge_utils.model.errors import PermanentError

@@ -14,8 +14,8 @@ import msgspec
 
 from streamforge.manager.actor import actor
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.feed.change_notes import WORKFLOW
 from streamforge.manager.lifecycle.facts import Fact, Request, apply, grant
-from streamforge.manager.persistence.change_notes import WORKFLOW
 from streamforge.manager.request_notes import with_asked
 from streamforge.manager.use_cases import no_workflow
 from streamforge.manager.workflow import Workflow

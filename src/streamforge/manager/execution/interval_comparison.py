@@ -14,14 +14,14 @@ from itertools import takewhile
 import msgspec
 import structlog
 
+from streamforge.manager.coverage.placed_records import LATE_MS
+from streamforge.manager.coverage.record_count import first_stored_from
+from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.live_comparison import Comparison
 from streamforge.manager.execution.live_front import Front, front_of
 from streamforge.manager.live_answers import stream_of
 from streamforge.manager.live_ledger import Ledger
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.placed_records import LATE_MS
-from streamforge.manager.persistence.record_count import first_stored_from
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.completeness.continuity import MOST_TURNED, SUSPECT, Unbroken
 from streamforge_utils.model.completeness.interval_survey import ENDED, NOT_STORED, Link, Terms, first_open, survey
@@ -33,7 +33,7 @@ from streamforge_utils.model.kinds.registry import kind_named, kind_of, rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.object_store import DamagedObject, ObjectStore
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.worker_definition import Role
 
 INTERVALS_A_STEP = 1000
 LINKS_A_STEP = 20_000

@@ -16,16 +16,16 @@ from itertools import takewhile
 
 import msgspec
 
+from streamforge.manager.catalogue.symbols import TRADING
+from streamforge.manager.coverage.placed_records import Behind, PlacedRecords
+from streamforge.manager.coverage.record_chain import with_breaks
+from streamforge.manager.coverage.record_count import survey
+from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.live_front import Front, front_of, reached_ms
 from streamforge.manager.execution.planner import ExchangeFailed
 from streamforge.manager.execution.proof import ask_again
 from streamforge.manager.live_ledger import MOST_HOLES, Ledger
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.placed_records import Behind, PlacedRecords
-from streamforge.manager.persistence.record_chain import with_breaks
-from streamforge.manager.persistence.record_count import survey
-from streamforge.manager.symbols import TRADING
 from streamforge.manager.workflow import END_OF_TIME_MS, Workflow
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.coverage import PASSED, Segment, Verdict, awaits_file, clip, lacking, touching, verdict_of
@@ -34,7 +34,7 @@ from streamforge_utils.model.kinds.paging import ById
 from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.worker_definition import Role
 
 RECORDS_A_STEP = 20_000
 _BARS_ASKED = 500

@@ -7,6 +7,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from streamforge.manager.catalogue.symbols import TRADING
 from streamforge.manager.continuation import LIVE
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.backlog import COUNTED_WITHIN_S, backlog_of
@@ -16,13 +17,12 @@ from streamforge.manager.lifecycle.facts import Left, Planned, Proven
 from streamforge.manager.lifecycle.live_pace import left_s
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.part_codes import PartCode
-from streamforge.manager.symbols import TRADING
 from streamforge.manager.workflow import Part, Plan, Proof, Workflow
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.registry import has_history, rule_of
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 
 _OVERLAP_MS = 1000
 """How much of its end a history has in common with the stream, where records have ids that must meet."""

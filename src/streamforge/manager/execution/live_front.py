@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import PASSED, Segment, Verdict
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.worker_definition import Role
 
 
 class Front(NamedTuple):

@@ -11,7 +11,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.analysis_objects import content_of, made_by, objects_of
 from streamforge.manager.lifecycle.facts import Proven
 from streamforge.manager.model_input import ModelInput, ScoreInput
-from streamforge.manager.persistence.model_store import KnownModel
+from streamforge.manager.models.store import KnownModel
 from streamforge.manager.workflow import Proof, Workflow
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.object_store import NoObject

@@ -12,7 +12,7 @@ from streamforge.manager.lifecycle.handovers import is_wanted, with_shadow
 from streamforge.manager.lifecycle.launches import live
 from streamforge.manager.persistence.workflow_store import Stored
 from streamforge.manager.workflow import Attempt, Status, Step, Workflow
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 
 _CONNECTING = 5
 """Attempts of a step in five minutes that are looked at: the pauses between them grow."""

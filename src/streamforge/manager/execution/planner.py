@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 import structlog
 
-from streamforge.manager.archived_symbols import ARCHIVED, ONLY_ARCHIVED, bounds_of_files
+from streamforge.manager.catalogue.archived_symbols import ARCHIVED, ONLY_ARCHIVED, bounds_of_files
+from streamforge.manager.coverage.record_count import counted, gone
+from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.source_plan import Sources
 from streamforge.manager.lifecycle.rounds import joined
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.record_count import counted, gone
 from streamforge.manager.workflow import Plan, Workflow
 from streamforge_utils.model.coverage import (
     FROM_FILES_ALONE,

@@ -7,13 +7,13 @@ from functools import partial
 
 import msgspec
 
-from streamforge.manager.archived_symbols import ONLY_ARCHIVED
+from streamforge.manager.catalogue.archived_symbols import ONLY_ARCHIVED
+from streamforge.manager.coverage.record_chain import with_breaks
+from streamforge.manager.coverage.record_count import between_stored, counted, gone, survey, with_causes
+from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.archive_search import searched
 from streamforge.manager.execution.planner import ExchangeFailed
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.record_chain import with_breaks
-from streamforge.manager.persistence.record_count import between_stored, counted, gone, survey, with_causes
 from streamforge.manager.workflow import Plan, Proof, Workflow
 from streamforge_utils.model.completeness.sequence import UNTOLD, floor_cause
 from streamforge_utils.model.coverage import (
@@ -37,7 +37,7 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.worker_definition import Role
 
 _ROUNDS = 2
 """How often each question about a hole is asked."""

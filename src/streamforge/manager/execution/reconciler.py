@@ -19,11 +19,9 @@ from streamforge.manager.execution.exchange_limits import Budget
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
 from streamforge.manager.execution.live_metrics import LiveMetrics
-from streamforge.manager.execution.log_keeper import LogKeeper
 from streamforge.manager.execution.orphans import Orphans
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.reconciliation_failure import MOST_LEFT, Failing
-from streamforge.manager.execution.retention import Retention
 from streamforge.manager.execution.verifier import Verifier
 from streamforge.manager.lifecycle.actions import Action, WriteTerminalEvent
 from streamforge.manager.lifecycle.conditions import Conditions
@@ -31,8 +29,10 @@ from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.lifecycle.facts import apply
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs, without_progress
 from streamforge.manager.lifecycle.live_pace import waits_to_connect
+from streamforge.manager.logs.driver import LogKeeper
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.persistence.workflow_store import Stored
+from streamforge.manager.retention.driver import Retention
 from streamforge.manager.workflow import Attempt, Status, Workflow
 from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.model.messages import ANY_QUEUE, Command, Event

@@ -24,8 +24,8 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, format_ms
 from streamforge_utils.model.usage import shown_size
 from streamforge_utils.ports.archive import Archive, ArchiveFile
-from streamforge_utils.runtime.archive_plan import DAY_MS, is_month, readings
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.history.archive_plan import DAY_MS, is_month, readings
+from streamforge_utils.runtime.life.worker_definition import Source
 
 FEW_REQUESTS = 5
 """What so many requests give is not worth a file."""

@@ -20,9 +20,9 @@ from streamforge_utils.model.json_documents import JsonDocuments
 from streamforge_utils.model.topic_reading import partition_ranges
 from streamforge_utils.ports.bus import Bus, BusAdmin, Received, Start
 from streamforge_utils.ports.store import DocumentStore
-from streamforge_utils.runtime.conversion import PASSED_OVER, Converted
-from streamforge_utils.runtime.json_converter import convert_json
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.life.worker_definition import Role
+from streamforge_utils.runtime.sink.conversion import PASSED_OVER, Converted
+from streamforge_utils.runtime.sink.json_converter import convert_json
 
 AHEAD_BYTES = 8 * 1024 * 1024
 """What the bus may fetch beyond what is asked for."""

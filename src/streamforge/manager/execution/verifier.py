@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import structlog
 from msgspec.structs import replace
 
+from streamforge.manager.books.verification import verify_segments
+from streamforge.manager.coverage.record_count import counted
+from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.maintenance import tried_again_later
-from streamforge.manager.execution.removal import relies_on
-from streamforge.manager.execution.segment_verification import verify_segments
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.record_count import counted
 from streamforge.manager.requests import check, workflow_of
+from streamforge.manager.retention.maintenance import tried_again_later
+from streamforge.manager.retention.service import relies_on
 from streamforge.manager.use_cases import StartRequest, Verification
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict, touching

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from streamforge.manager.finding_codes import FindingCode
 from streamforge.manager.health.findings import (
+    FindingCode,
     careful,
     exchange_that_answered,
     exchange_that_is_silent,
@@ -15,7 +15,7 @@ from streamforge.manager.health.findings import (
 )
 from streamforge.manager.health.room import room_in_database, room_on_disk, room_unknown
 from streamforge.manager.lifecycle.retry_policy import Ban
-from streamforge.manager.schedule_service import Listed
+from streamforge.manager.schedules.service import Listed
 from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.model.usage import Sample
 from streamforge_utils.ports.provisioning import Finding

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from streamforge.manager.finding_codes import FindingCode
-from streamforge.manager.health.findings import careful, fails, works
+from streamforge.manager.health.findings import FindingCode, careful, fails, works
 from streamforge_utils.model.usage import Sample, full_at_ms, growth_per_day, shown_size
 from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.ports.store import Usage

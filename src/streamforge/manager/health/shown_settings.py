@@ -1,14 +1,18 @@
-"""The settings that a manager was started with, as others may see them: no secret, and of addresses the place alone."""
+"""What others may see of a manager's settings (no secret, of addresses the place alone), and its bus and store."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Annotated
 
 import msgspec
 
 from streamforge_utils.model.secret import shown_address
-from streamforge_utils.runtime.environment import Variable, variables
+from streamforge_utils.ports.store import Store
+from streamforge_utils.runtime.life.environment import Variable, variables
+from streamforge_utils.runtime.life.settings import DataSettings
 
 _LONGEST = 300
 
@@ -59,3 +63,11 @@ def _shown(of: Variable, text: str) -> str | None:
     if "://" in text:
         return ", ".join(shown_address(one) for one in text.split(","))[:_LONGEST]
     return None if of.unseen else text[:_LONGEST]
+
+
+async def technologies(settings: DataSettings, store: Store) -> dict[str, str]:
+    """By `bus` and `store`. store: the one that the settings name. Raises as `Store.connect`."""
+    files = f"files (SQLite {sqlite3.sqlite_version})"
+    bus = f"Kafka (confluent-kafka {version('confluent-kafka')})" if settings.kafka.bootstrap_servers else files
+    server = getattr(store, "version", None)  # a database has one of its own
+    return {"bus": bus, "store": files if server is None else f"ArangoDB {await server()}"}

@@ -36,7 +36,7 @@ from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, SourceCho
 from streamforge_utils.model.completeness.sequence import UNTOLD
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
 

@@ -16,7 +16,7 @@ from streamforge.manager.lifecycle.rounds import kept_attempts, next_attempt
 from streamforge.manager.policy import Policy
 from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import Attempt, Status, Step, StepStatus, Workflow
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 
 MOST_SHADOWS = 3
 """So many in a row that cannot take over, and the handover is given up."""

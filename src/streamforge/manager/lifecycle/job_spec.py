@@ -14,8 +14,8 @@ from streamforge_utils.model.messages import Command
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.launcher import JobSpec
-from streamforge_utils.runtime.topic_specs import data_topic, dead_letters_topic
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
+from streamforge_utils.runtime.output.topic_specs import data_topic, dead_letters_topic
 
 
 def job_of(

@@ -10,7 +10,7 @@ from streamforge.manager.lifecycle.rounds import kept_attempts, next_attempt
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Attempt, Step, StepStatus, Workflow
 from streamforge_utils.model.timeranges import format_ms
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
 

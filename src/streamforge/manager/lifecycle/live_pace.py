@@ -6,7 +6,7 @@ from streamforge.manager.lifecycle.handovers import is_wanted
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import StepStatus, Workflow
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.life.worker_definition import Source
 
 _COMPARE_S = 0.1
 """Between the comparisons of two live workflows: ten a second leave time for all else."""

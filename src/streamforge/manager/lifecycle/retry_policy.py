@@ -22,7 +22,7 @@ from streamforge.manager.workflow import Attempt, Failure, Step, StepStatus, Wor
 from streamforge_utils.model.coverage import joined_reads
 from streamforge_utils.model.messages import Event
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 
 LONGEST_BAN_MS = 3 * 86_400_000
 """The longest ban that the exchange gives. A longer one ends after this time all the same."""

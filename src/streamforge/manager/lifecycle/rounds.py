@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from streamforge.manager.dead_letters.model import read_letters
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.part_codes import PartCode
-from streamforge.manager.read_letters import read_letters
 from streamforge.manager.workflow import Attempt, Part, Plan, Remark, SourceChoice, Status, Step, StepStatus, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Segment, Verdict, outside, overlay, verdict_of
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.model.topic_reading import PartitionRange, total
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
 

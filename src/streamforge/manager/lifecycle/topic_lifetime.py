@@ -5,7 +5,7 @@ from __future__ import annotations
 from streamforge.manager.lifecycle.facts import TopicsRemoved
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Status, Step, StepStatus, Workflow
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role, Source
 
 
 def due_removal(workflow: Workflow, now_ms: int, policy: Policy) -> TopicsRemoved | None:

@@ -12,7 +12,7 @@ from typing import Unpack
 import msgspec
 import structlog
 
-from streamforge.manager.persistence.change_notes import BATCH, WORKFLOW, ChangeNotes
+from streamforge.manager.feed.change_notes import BATCH, WORKFLOW, ChangeNotes
 from streamforge.manager.workflow import ENDED, Status, Workflow
 from streamforge.manager.workflow_document import decode_workflow, encode_workflow
 from streamforge.manager.workflow_labels import NAMED

@@ -145,6 +145,7 @@ def test_the_folder_says_that_an_older_version_cannot_use_it_once_a_manager_held
     directory.open()
 
 
+@pytest.mark.e2e
 def test_however_often_it_is_killed_meanwhile_nothing_is_lost_or_there_twice(tmp_path: Path) -> None:
     documents = older_records(2_000)
     make_older(tmp_path, "older", documents)

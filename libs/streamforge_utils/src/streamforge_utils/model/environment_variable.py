@@ -1,6 +1,6 @@
 """How a field of a settings struct names its environment variable, with unit and meaning.
 
-`streamforge_utils.runtime.environment` reads what is declared here.
+`streamforge_utils.runtime.life.environment` reads what is declared here.
 """
 
 from __future__ import annotations

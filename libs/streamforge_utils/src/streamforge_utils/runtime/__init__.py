@@ -1,1 +1,1 @@
-"""Settings, the run of a worker, telemetry, metrics and logs."""
+"""What a worker stands on: its life, input and output, sinks, loaders of history and of streams, telemetry."""

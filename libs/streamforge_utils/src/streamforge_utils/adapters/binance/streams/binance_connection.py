@@ -11,7 +11,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from streamforge_utils.adapters.binance.streams.message_frames import Inflation, MalformedFrame, MessageAssembly
 from streamforge_utils.adapters.binance.streams.message_pace import MessagePace
-from streamforge_utils.adapters.binance.streams.subscriptions import checked_streams, subscribe
+from streamforge_utils.adapters.binance.streams.subscriptions import StreamAnswer, checked_streams, subscribe
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.stream import EndCause, StreamBatch, StreamEnded
@@ -32,17 +32,6 @@ _COMBINED, _OF_EXCHANGE = b'{"stream":"', b"!"
 _BEHIND, _NEXT = len(_COMBINED), len(_COMBINED) + 1
 _SHUTDOWN = "serverShutdown"
 _PING, _PONG, _CLOSE = WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE
-
-
-class StreamAnswer(msgspec.Struct, frozen=True):
-    """A message that is none of a stream. An answer has an `id`; an error also a `code`, or both below `error`."""
-
-    stream: str | None = None
-    e: str | None = None
-    id: int | str | None = None
-    code: int | None = None
-    msg: str = ""
-    error: msgspec.Raw = msgspec.Raw()
 
 
 class BinanceConnection(WSListener):

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
+from streamforge_utils.adapters.binance.streams.message_pace import MessagePace
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.clock import Clock
-
-if TYPE_CHECKING:
-    from streamforge_utils.adapters.binance.streams.binance_connection import BinanceConnection, StreamAnswer
 
 MOST_STREAMS = 1024
 """Of one connection."""
@@ -34,6 +32,38 @@ _KNOWN_ERRORS = (0, 1, 2, 3)
 
 _Waiting = dict[int | str | None, Sequence[str]]
 """The streams of each request that is not acknowledged, by its number."""
+
+
+class StreamAnswer(msgspec.Struct, frozen=True):
+    """A message that is none of a stream. An answer has an `id`; an error also a `code`, or both below `error`."""
+
+    stream: str | None = None
+    e: str | None = None
+    id: int | str | None = None
+    code: int | None = None
+    msg: str = ""
+    error: msgspec.Raw = msgspec.Raw()
+
+
+class Subscribing(Protocol):
+    """What a connection has for subscribing."""
+
+    pace: MessagePace
+
+    def expect_answers(self) -> None:
+        """Hold answers from now on."""
+
+    def next_request(self) -> int:
+        """A number that no other request of the connection has."""
+
+    def send(self, text: bytes) -> None:
+        """Send one message."""
+
+    async def answer(self) -> StreamAnswer:
+        """The next answer, once it has come."""
+
+    def acknowledged(self) -> None:
+        """Hold no more answers."""
 
 
 class _Request(msgspec.Struct):
@@ -60,9 +90,7 @@ def checked_streams(streams: Sequence[str]) -> Sequence[str]:
     return names
 
 
-async def subscribe(
-    connection: BinanceConnection, streams: Sequence[str], clock: Clock, method: str = "SUBSCRIBE"
-) -> None:
+async def subscribe(connection: Subscribing, streams: Sequence[str], clock: Clock, method: str = "SUBSCRIBE") -> None:
     """Return once all `streams` are acknowledged; one call for a connection at a time. method: or `UNSUBSCRIBE`.
 
     Raises StreamEnded, RetryableError or PermanentError.
@@ -76,9 +104,7 @@ async def subscribe(
         connection.acknowledged()
 
 
-async def _ask(
-    connection: BinanceConnection, streams: Sequence[str], waiting: _Waiting, clock: Clock, method: str
-) -> None:
+async def _ask(connection: Subscribing, streams: Sequence[str], waiting: _Waiting, clock: Clock, method: str) -> None:
     for part in _parts(streams):
         while (rest := connection.pace.rest_s(spare=FOR_PONGS)) > 0:
             await clock.sleep(rest)
@@ -86,9 +112,7 @@ async def _ask(
         connection.send(msgspec.json.encode(_Request(method, part, number)))
 
 
-async def _until_acknowledged(
-    connection: BinanceConnection, streams: Sequence[str], waiting: _Waiting, clock: Clock
-) -> None:
+async def _until_acknowledged(connection: Subscribing, streams: Sequence[str], waiting: _Waiting, clock: Clock) -> None:
     reading = asyncio.create_task(_read_answers(connection, waiting))
     limit = asyncio.create_task(clock.sleep(ANSWER_S))
     try:
@@ -106,7 +130,7 @@ async def _until_acknowledged(
         await asyncio.gather(reading, limit, return_exceptions=True)
 
 
-async def _read_answers(connection: BinanceConnection, waiting: _Waiting) -> None:
+async def _read_answers(connection: Subscribing, waiting: _Waiting) -> None:
     while waiting:
         answer = await connection.answer()
         error = _error(answer)

@@ -1,0 +1,1 @@
+"""Reading topics: a worker's data topic, topics of others, dead letters."""

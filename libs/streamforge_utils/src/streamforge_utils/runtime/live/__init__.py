@@ -1,0 +1,1 @@
+"""Loading streams: connections, order, repair, baskets and handovers."""

@@ -1,0 +1,1 @@
+"""Writing topics and objects: a worker's data topic, dead letters, published objects."""

@@ -1,0 +1,1 @@
+"""Storing records: the work of sinks, and reading what they stored as segments."""

@@ -1,0 +1,1 @@
+"""What a worker reports: events, progress, metrics and logs."""

@@ -1,0 +1,1 @@
+"""Backup: a copy of what a store holds, and the way back."""

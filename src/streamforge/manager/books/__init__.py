@@ -1,0 +1,1 @@
+"""Order books of past moments, and their verification."""

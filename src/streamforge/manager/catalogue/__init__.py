@@ -1,0 +1,1 @@
+"""The catalogue: targets, messages and topics, and the symbols of the exchange."""

@@ -1,0 +1,1 @@
+"""Coverage: which time ranges of which series are stored, and a verdict for each hole."""

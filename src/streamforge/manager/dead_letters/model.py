@@ -1,0 +1,56 @@
+"""Why a record is a dead letter, in codes for programs, and which of them chosen replays have read. Pure."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from streamforge.manager.workflow import StepStatus, Workflow
+from streamforge_utils.model.topic_reading import PartitionRange, union
+
+
+class LetterCode(StrEnum):
+    """A code is never given another meaning, nor taken away; a newer version may know more."""
+
+    NOT_A_RECORD = "not-a-record"
+    CONTRADICTORY = "contradictory"
+    SCHEMA_UNMET = "schema-unmet"
+    TOO_LARGE = "too-large"
+    STORE_REFUSED = "store-refused"
+    OTHER = "other"
+
+
+MEANINGS: dict[LetterCode, str] = {
+    LetterCode.NOT_A_RECORD: "it cannot be read as a record of the workflow's kind, or as an object that can be kept",
+    LetterCode.CONTRADICTORY: "it is a record, but its fields contradict each other or the message's key",
+    LetterCode.SCHEMA_UNMET: "it does not fit the JSON Schema that the workflow was started with",
+    LetterCode.TOO_LARGE: "it is larger than a dead letter may be: its beginning alone was kept",
+    LetterCode.STORE_REFUSED: "the store refuses the document that was made of it",
+    LetterCode.OTHER: "a worker gave a reason that has no code",
+}
+
+# By the words: letters that an older version wrote have a code, too.
+_BEGINNINGS = (
+    (LetterCode.TOO_LARGE, re.compile("too large for a dead letter")),
+    (LetterCode.SCHEMA_UNMET, re.compile("it does not fit the JSON Schema")),
+    (LetterCode.NOT_A_RECORD, re.compile("not a record of |it is |it has |its _key |its _version ")),
+    (LetterCode.CONTRADICTORY, re.compile("[a-z_]+ record ")),
+    (LetterCode.STORE_REFUSED, re.compile("the (document|key|body|version) ")),
+)
+
+
+def code_of(reason: str) -> LetterCode:
+    """The code of a dead letter's reason."""
+    return next((code for code, begins in _BEGINNINGS if begins.match(reason)), LetterCode.OTHER)
+
+
+def read_letters(workflow: Workflow) -> tuple[PartitionRange, ...]:
+    """Their offsets in its topic of dead letters, sorted; its sinks may have committed less, or more.
+
+    A replay counts once each sink has come to its end: what it did not store has come to the end of the topic again.
+    """
+    replays = [step for step in workflow.steps if step.replay]
+    if not replays or any(step.status is not StepStatus.FINISHED for step in replays):
+        return workflow.letters_read
+    chosen = [PartitionRange.parse_setting(text) for step in replays for text in step.letters]
+    return union((*workflow.letters_read, *chosen), most=None) if chosen else ()  # all was read, and committed

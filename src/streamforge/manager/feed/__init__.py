@@ -1,0 +1,1 @@
+"""The feed of what changes: workflows, batches and schedules, as a list shows them."""

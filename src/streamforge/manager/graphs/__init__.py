@@ -1,0 +1,1 @@
+"""Graphs: asked for, stored, listed, read and removed."""

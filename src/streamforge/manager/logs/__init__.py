@@ -1,0 +1,1 @@
+"""Logs of attempts: read from their launcher, kept when they have ended."""

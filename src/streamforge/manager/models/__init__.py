@@ -1,0 +1,1 @@
+"""Models: asked for, stored, listed, read and removed."""

@@ -1,0 +1,1 @@
+"""Retention and removal: what is kept for how long, and what is removed when."""

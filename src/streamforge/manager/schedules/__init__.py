@@ -1,0 +1,1 @@
+"""Schedules: requests that are made again and again, at the times of a cron expression."""

@@ -1,1 +1,0 @@
-"""The messages and the topics as JSON Schema and AsyncAPI."""

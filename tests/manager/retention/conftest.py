@@ -1,0 +1,3 @@
+from __future__ import annotations
+
+from tests.manager.execution.conftest import world as world

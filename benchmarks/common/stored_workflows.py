@@ -12,13 +12,13 @@ import msgspec
 
 from streamforge import wiring
 from streamforge.manager.batch import Batch, Member, MemberStatus, Totals, batch_id, end_of
-from streamforge.manager.lifecycle.topic_lifetime import due_removal
+from streamforge.manager.engine.document import Attempt, Failure, Part, Plan, Proof, Status, StepStatus, Workflow
+from streamforge.manager.engine.lifecycle.topic_lifetime import due_removal
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.persistence.batch_store import BatchStore
-from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
-from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import Attempt, Failure, Part, Plan, Proof, Status, StepStatus, Workflow
+from streamforge.manager.workflows.series.requests import check, workflow_of
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.store.state_rows import FORMAT, States
 from streamforge_utils.model.coverage import Segment, Verdict

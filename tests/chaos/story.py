@@ -15,15 +15,15 @@ from typing import Any
 
 import msgspec
 
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.persistence.event_history import EventHistory
+from streamforge.manager.engine.persistence.workflow_store import KIND, WorkflowStore
+from streamforge.manager.engine.stored_document import decode_workflow
 from streamforge.manager.manager_settings import ManagerSettings
-from streamforge.manager.persistence.event_history import EventHistory
-from streamforge.manager.persistence.workflow_store import KIND, WorkflowStore
 from streamforge.manager.policy import Policy
 from streamforge.manager.presentation import workflow_answer
 from streamforge.manager.running_manager import Running, running
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import Workflow
-from streamforge.manager.workflow_document import decode_workflow
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range

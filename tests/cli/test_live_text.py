@@ -15,7 +15,7 @@ from streamforge.cli.progress import numbers
 from streamforge.cli.session import Where
 from streamforge.manager import answers, batch_answers, data_answers
 from streamforge.manager.handover_answers import Handover
-from streamforge.manager.live_answers import Hole, Live
+from streamforge.manager.workflows.live.answers import Hole, Live
 from streamforge_utils.model.timeranges import SINCE_LAST
 
 LINKS = answers.Links(self="", events="", coverage="", records="", dead_letters="")

@@ -18,8 +18,8 @@ from streamforge.cli.coverage_text import left_out, nothing_over
 from streamforge.cli.follower import followed
 from streamforge.cli.load_request import Request
 from streamforge.cli.session import Where
+from streamforge.manager.engine.document import Plan, Status
 from streamforge.manager.use_cases import DeadLetter, Started, StartRequest
-from streamforge.manager.workflow import Plan, Status
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange

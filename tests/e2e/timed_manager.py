@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from streamforge.manager import __main__, startup
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.execution.schedule_driver import ScheduleDriver
 from streamforge.manager.persistence.schedule_store import ScheduleStore
-from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge_utils.ports.clock import SystemClock
 
 FOLDER = Path(os.environ["TIMED_BY"])

@@ -12,17 +12,19 @@ import msgspec
 from streamforge.cli.export_selection import Selection
 from streamforge.cli.stored_records import Reader
 from streamforge.manager import admission, coverage_report, presentation, workflow_progress, workflow_service
-from streamforge.manager.execution import executor, proof, reconciler, removal, retention, verifier
-from streamforge.manager.execution.dispatcher import Dispatcher
-from streamforge.manager.execution.event_consumer import DuplicateEvents, EventConsumer
-from streamforge.manager.lifecycle import facts, rounds
-from streamforge.manager.lifecycle.actions import WriteTerminalEvent
-from streamforge.manager.lifecycle.conditions import Conditions
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.execution import executor, reconciler
+from streamforge.manager.engine.execution.dispatcher import Dispatcher
+from streamforge.manager.engine.execution.event_consumer import DuplicateEvents, EventConsumer
+from streamforge.manager.engine.lifecycle import facts, rounds
+from streamforge.manager.engine.lifecycle.actions import WriteTerminalEvent
+from streamforge.manager.engine.lifecycle.conditions import Conditions
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
+from streamforge.manager.execution import removal, retention, verifier
 from streamforge.manager.persistence import record_count, record_reader
 from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
 from streamforge.manager.persistence.record_count import key_range
-from streamforge.manager.persistence.workflow_store import WorkflowStore
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflows.history import proof
 from streamforge_utils import reading
 from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
 from streamforge_utils.model.series import Series

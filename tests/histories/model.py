@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
+from streamforge.manager.engine.document import ENDED, Status, Workflow
+from streamforge.manager.engine.persistence.event_history import COLLECTION as HISTORY
 from streamforge.manager.use_cases import Started
-from streamforge.manager.workflow import ENDED, Status, Workflow
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document
 from tests.doubles.candles import candle_key

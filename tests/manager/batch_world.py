@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from streamforge.manager.batch_requests import BatchRequest
 from streamforge.manager.batch_service import View
+from streamforge.manager.engine.document import Failure, Proof, Status, Workflow
 from streamforge.manager.policy import Policy
-from streamforge.manager.workflow import Failure, Proof, Status, Workflow
 from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.manualclock import ManualClock

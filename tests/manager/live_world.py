@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from streamforge.manager.continuation import LIVE
+from streamforge.manager.engine.document import Workflow
 from streamforge.manager.policy import Policy
-from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange

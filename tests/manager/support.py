@@ -11,15 +11,15 @@ from typing import Any
 import msgspec
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.lifecycle.conditions import Conditions
-from streamforge.manager.lifecycle.decision import decide
-from streamforge.manager.lifecycle.rounds import next_round
+from streamforge.manager.engine.document import Attempt, Part, Plan, Status, Step, StepStatus, Workflow
+from streamforge.manager.engine.execution.reconciler import Reconciler
+from streamforge.manager.engine.lifecycle.conditions import Conditions
+from streamforge.manager.engine.lifecycle.decision import decide
+from streamforge.manager.engine.lifecycle.rounds import next_round
 from streamforge.manager.policy import Policy
-from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import Attempt, Part, Plan, Status, Step, StepStatus, Workflow
 from streamforge.manager.workflow_service import WorkflowService
+from streamforge.manager.workflows.series.requests import check, workflow_of
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Interval, encode_candle

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.policy import Policy
 from streamforge.manager.use_cases import KeyReused, Started, StartRequest
-from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.kinds.candles import Interval
 from tests.doubles.manualclock import ManualClock
 from tests.limits import LIMIT_S

@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from streamforge.manager.batch import BatchStatus
+from streamforge.manager.engine.document import Status
 from streamforge.manager.policy import Policy
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import Status
 from streamforge_utils.model.errors import ConflictError, RetryableError
 from tests.manager.batch_world import (
     DAY,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.engine.document import SourceChoice
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.registry import series_of
 from tests.doubles.memoryarchive import MemoryArchive, with_files

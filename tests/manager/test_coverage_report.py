@@ -8,8 +8,8 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
+from streamforge.manager.engine.document import Plan, Proof, Status, Workflow
 from streamforge.manager.use_cases import NotFound, Report
-from streamforge.manager.workflow import Plan, Proof, Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import Interval

@@ -7,7 +7,7 @@ import pytest
 from streamforge.manager import dead_letter_counts
 from streamforge.manager.dead_letter_answers import LetterCounts, ReasonCount
 from streamforge.manager.dead_letter_counts import DeadLetterCounts
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.engine.document import Workflow
 from streamforge_utils.model import names
 from streamforge_utils.ports.bus import Message
 from tests.doubles.manualclock import ManualClock

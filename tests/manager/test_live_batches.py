@@ -8,9 +8,9 @@ import pytest
 
 from streamforge.manager.batch import BatchStatus
 from streamforge.manager.batch_presentation import batch_summary
-from streamforge.manager.live_ledger import Ledger
+from streamforge.manager.engine.document import Status
 from streamforge.manager.policy import Policy
-from streamforge.manager.workflow import Status
+from streamforge.manager.workflows.live.model import Ledger
 from tests.manager.batch_world import batch_world, begun, end, live, look, shown, statuses, symbols
 from tests.manager.support import NOW, World, replace
 

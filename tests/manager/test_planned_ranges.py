@@ -8,10 +8,10 @@ from unittest.mock import patch
 
 import pytest
 
-from streamforge.manager.lifecycle.job_spec import start_command
+from streamforge.manager.engine.document import Status, Workflow
+from streamforge.manager.engine.lifecycle.job_spec import start_command
 from streamforge.manager.presentation import coverage_answer, workflow_answer
 from streamforge.manager.use_cases import Report, StartRequest
-from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.kinds.candles import Candle, Interval
 from streamforge_utils.model.timeranges import TimeRange

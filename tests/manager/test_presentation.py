@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
+from streamforge.manager.engine.document import Attempt, Plan, Proof, Status, Workflow
 from streamforge.manager.presentation import moment, workflow_answer
-from streamforge.manager.workflow import Attempt, Plan, Proof, Status, Workflow
 from streamforge.manager.workflow_progress import progress_of
 from streamforge_utils.model.messages import Progress
 from streamforge_utils.runtime.worker_definition import Source

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.execution import executor
-from streamforge.manager.execution.planner import verified
-from streamforge.manager.execution.proof import prove
+from streamforge.manager.engine.document import Plan, Status, Workflow
+from streamforge.manager.engine.execution import executor
+from streamforge.manager.engine.persistence.event_history import COLLECTION as HISTORY
 from streamforge.manager.execution.retention import CollectionRetention
 from streamforge.manager.persistence.coverage_store import KIND as COVERAGE
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
 from streamforge.manager.persistence.rollups import COLLECTION as ROLLUPS
 from streamforge.manager.persistence.rollups import Rollups
 from streamforge.manager.policy import RetentionRule
 from streamforge.manager.use_cases import NotNow
-from streamforge.manager.workflow import Plan, Status, Workflow
+from streamforge.manager.workflows.history.planner import verified
+from streamforge.manager.workflows.history.proof import prove
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import parse_time_range

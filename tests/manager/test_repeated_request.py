@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from streamforge.manager.api.request_bodies import Start
+from streamforge.manager.engine.document import Workflow
 from streamforge.manager.repeated_request import repeated_request
-from streamforge.manager.requests import added_loader, check, workflow_of
-from streamforge.manager.topic_input import TopicInput
 from streamforge.manager.use_cases import NotNow
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflows.series.requests import added_loader, check, workflow_of
+from streamforge.manager.workflows.topics.model import TopicInput
 from streamforge_utils.model.topic_reading import Until
 from tests.manager.support import LOADER, NOW, SINK
 

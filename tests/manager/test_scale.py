@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from types import FrameType
 
 from streamforge.manager.data_answers import Series as SeriesAnswer
+from streamforge.manager.engine.document import Plan, Status, Workflow
 from streamforge.manager.policy import Policy
 from streamforge.manager.presentation import coverage_answer, workflow_summary
-from streamforge.manager.workflow import Plan, Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange

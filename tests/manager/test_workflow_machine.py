@@ -10,16 +10,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from streamforge.manager.lifecycle.facts import (
+from streamforge.manager.engine.document import (
+    Status,
+)
+from streamforge.manager.engine.lifecycle.facts import (
     Replay,
     Retry,
     Stop,
     grant,
 )
-from streamforge.manager.lifecycle.launches import live
-from streamforge.manager.workflow import (
-    Status,
-)
+from streamforge.manager.engine.lifecycle.launches import live
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.runtime.worker_definition import Role
 from tests.manager.support import DAY_START, LOADER, SINK

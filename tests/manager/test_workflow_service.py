@@ -6,10 +6,10 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from streamforge.manager.persistence.bans import KIND as BAN
+from streamforge.manager.engine.document import Status, StepStatus
+from streamforge.manager.engine.persistence.bans import KIND as BAN
 from streamforge.manager.policy import Policy
 from streamforge.manager.use_cases import KeyReused, NotFound, NotNow, StartRequest
-from streamforge.manager.workflow import Status, StepStatus
 from streamforge_utils.model.errors import BannedError, ConfigError, InvalidInput, RetryableError
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.scriptedexchange import ScriptedExchange

@@ -7,10 +7,19 @@ from typing import NamedTuple
 
 from hypothesis.stateful import RuleBasedStateMachine, initialize
 
-from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, SendStop, WriteTerminalEvent
-from streamforge.manager.lifecycle.conditions import Conditions
-from streamforge.manager.lifecycle.decision import decide
-from streamforge.manager.lifecycle.facts import (
+from streamforge.manager.engine.document import Failure, Plan, Proof, Status, Step, Workflow
+from streamforge.manager.engine.lifecycle.actions import (
+    Action,
+    EndJob,
+    Launch,
+    Prepare,
+    Prove,
+    SendStop,
+    WriteTerminalEvent,
+)
+from streamforge.manager.engine.lifecycle.conditions import Conditions
+from streamforge.manager.engine.lifecycle.decision import decide
+from streamforge.manager.engine.lifecycle.facts import (
     Fact,
     Finding,
     Planned,
@@ -19,12 +28,11 @@ from streamforge.manager.lifecycle.facts import (
     Unanswered,
     apply,
 )
-from streamforge.manager.lifecycle.fold import fold_event, fold_jobs
-from streamforge.manager.lifecycle.job_spec import job_of
-from streamforge.manager.lifecycle.launches import live
+from streamforge.manager.engine.lifecycle.fold import fold_event, fold_jobs
+from streamforge.manager.engine.lifecycle.job_spec import job_of
+from streamforge.manager.engine.lifecycle.launches import live
+from streamforge.manager.engine.stored_document import decode_workflow, encode_workflow
 from streamforge.manager.policy import Policy
-from streamforge.manager.workflow import Failure, Plan, Proof, Status, Step, Workflow
-from streamforge.manager.workflow_document import decode_workflow, encode_workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.messages import TERMINAL_EVENTS, Event
 from streamforge_utils.model.timeranges import parse_time_range

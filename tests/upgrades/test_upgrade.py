@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.workflow import Status
-from streamforge.manager.workflow_document import decode_workflow, encode_workflow
+from streamforge.manager.engine.document import Status
+from streamforge.manager.engine.stored_document import decode_workflow, encode_workflow
 from streamforge_utils.runtime.worker_definition import Source
 from tests.doubles import arangoprocess
 from tests.doubles.arangoprocess import DATABASE, ArangoProcess

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from streamforge.manager import failure_codes, finding_codes, letter_codes, note_codes, part_codes, problem_codes
+from streamforge.manager import failure_codes, finding_codes, letter_codes, note_codes, problem_codes
 from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.finding_codes import FindingCode
 from streamforge.manager.letter_codes import LetterCode
 from streamforge.manager.note_codes import NoteCode
-from streamforge.manager.part_codes import PartCode
 from streamforge.manager.problem_codes import ProblemCode
+from streamforge.manager.workflows.series import part_codes
+from streamforge.manager.workflows.series.part_codes import PartCode
 
 _ABOUT = (
     "# Codes\n\n"

@@ -12,12 +12,15 @@ from streamforge.manager.actor import actor
 from streamforge.manager.archived_symbols import ARCHIVED, ArchiveSilent
 from streamforge.manager.continuation import LAST, continued, resumed
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.lifecycle.retry_policy import Banned
+from streamforge.manager.engine.document import SourceChoice, Workflow
+from streamforge.manager.engine.execution.reconciler import Reconciler
+from streamforge.manager.engine.lifecycle.retry_policy import Banned
+from streamforge.manager.engine.request_notes import with_asked
 from streamforge.manager.persistence.reservations import Reservation, Reservations
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.request_notes import with_asked
-from streamforge.manager.requests import (
+from streamforge.manager.symbols import TRADING, likely_symbols
+from streamforge.manager.use_cases import Continuation, Started, StartRequest
+from streamforge.manager.workflows.series.requests import (
     Checked,
     archive_loader,
     behind_ms,
@@ -28,10 +31,7 @@ from streamforge.manager.requests import (
     what_is_over,
     workflow_of,
 )
-from streamforge.manager.symbols import TRADING, likely_symbols
-from streamforge.manager.topic_requests import TopicRequest, check_topic, require_topic, workflow_of_topic
-from streamforge.manager.use_cases import Continuation, Started, StartRequest
-from streamforge.manager.workflow import SourceChoice, Workflow
+from streamforge.manager.workflows.topics.requests import TopicRequest, check_topic, require_topic, workflow_of_topic
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import (
     BannedError,

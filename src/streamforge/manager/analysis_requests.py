@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamforge import workers
+from streamforge.manager.engine.document import Step, Workflow
 from streamforge.manager.symbol_selection import check_words
 from streamforge.manager.use_cases import StepRequest
-from streamforge.manager.workflow import Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput
 

@@ -7,9 +7,9 @@ from streamforge.manager.admission import Admission
 from streamforge.manager.analysis_inputs import AnalysisInputs
 from streamforge.manager.batch_service import BatchService
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.document import Workflow
 from streamforge.manager.graph_service import GraphService
 from streamforge.manager.model_service import ModelService
-from streamforge.manager.workflow import Workflow
 
 
 def analyst_services(

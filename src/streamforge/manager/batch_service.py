@@ -26,18 +26,18 @@ from streamforge.manager.batch import (
 from streamforge.manager.batch_requests import BatchRequest, check_batch
 from streamforge.manager.continuation import LAST, LIVE
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.execution.reconciler import Reconciler
+from streamforge.manager.engine.persistence.workflow_store import Unreadable
+from streamforge.manager.engine.request_notes import log_request
 from streamforge.manager.execution.batch_driver import BatchDriver, Retry
-from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.persistence.change_notes import BATCH
 from streamforge.manager.persistence.reservations import Reservations
-from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.policy import DAY_MS
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.request_notes import log_request
 from streamforge.manager.symbol_chooser import Chooser
 from streamforge.manager.symbol_selection import SHOWN, Selection, shortened
 from streamforge.manager.use_cases import NotFound, NotNow, lost_cursor
-from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.model.spelling import closest
 from streamforge_utils.model.timeranges import TimeRange, resolve_time_range

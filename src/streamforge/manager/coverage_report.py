@@ -10,14 +10,14 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from streamforge.manager import data_answers
-from streamforge.manager.lifecycle.topic_lifetime import leaves_some
-from streamforge.manager.live_answers import stream_of
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.lifecycle.topic_lifetime import leaves_some
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
-from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.presentation import series_answer
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.use_cases import Basis, NotFound, Report
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflows.live.answers import stream_of
 from streamforge_utils.model.coverage import (
     Segment,
     Verdict,

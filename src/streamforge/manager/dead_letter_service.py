@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.lifecycle.facts import Replay, Request
 from streamforge.manager.letter_codes import code_of
-from streamforge.manager.lifecycle.facts import Replay, Request
 from streamforge.manager.read_letters import read_letters
 from streamforge.manager.use_cases import DeadLetter, DeadLetterPage, NotNow
-from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.topic_reading import PartitionRange, union
 from streamforge_utils.runtime.dead_letter_replay import LetterPlace
 

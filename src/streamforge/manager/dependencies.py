@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 
-from streamforge.manager.execution.exchange_limits import ExchangeWaits
+from streamforge.manager.engine.execution.exchange_limits import ExchangeWaits
+from streamforge.manager.engine.persistence.event_history import EventHistory
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.health.shown_settings import Setting
 from streamforge.manager.origin import Source
@@ -18,13 +20,11 @@ from streamforge.manager.persistence.batch_store import BatchStore
 from streamforge.manager.persistence.change_notes import ChangeNotes
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
-from streamforge.manager.persistence.event_history import EventHistory
 from streamforge.manager.persistence.installation import Claim, DriverStatus, ExchangeBinding
 from streamforge.manager.persistence.known_store import KnownStore
 from streamforge.manager.persistence.removal_notes import RemovalNotes
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.schedule_store import ScheduleStore
-from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.archive import Archive

@@ -12,14 +12,14 @@ import msgspec
 from streamforge.manager.admission import NO_ARCHIVE, NO_CODE, Admission
 from streamforge.manager.answers import TimeRange
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.planner import planned
-from streamforge.manager.execution.source_plan import Sources, chosen_files
+from streamforge.manager.engine.document import Plan, SourceChoice, Workflow
 from streamforge.manager.note_codes import NoteCode, Noted, noted, told_by
 from streamforge.manager.plan_answers import Forecast, ForecastPart, free_bytes, warnings_of
 from streamforge.manager.presentation import answer, moment, range_fields, segments_answer
-from streamforge.manager.requests import added_loader, check, loads_from_archive, workflow_of
 from streamforge.manager.use_cases import NotNow, StartRequest
-from streamforge.manager.workflow import Plan, SourceChoice, Workflow
+from streamforge.manager.workflows.history.planner import planned
+from streamforge.manager.workflows.history.source_plan import Sources, chosen_files
+from streamforge.manager.workflows.series.requests import added_loader, check, loads_from_archive, workflow_of
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.kind import RecordKind

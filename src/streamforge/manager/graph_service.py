@@ -13,13 +13,13 @@ from streamforge.analytics.graphs.order import check_graph_name, node_key
 from streamforge.manager.admission import Admission
 from streamforge.manager.analysis_inputs import AnalysisInputs, nothing_known
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.analysis_objects import name_held
-from streamforge.manager.graph_input import TYPE, GraphInput
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.request_notes import log_request
 from streamforge.manager.graph_requests import CheckedGraph, GraphRequest, check_graph, workflow_of_graph
 from streamforge.manager.persistence.graph_store import KnownGraph
-from streamforge.manager.request_notes import log_request
 from streamforge.manager.use_cases import NotFound, NotNow, Started
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflows.analyses.graph_input import TYPE, GraphInput
+from streamforge.manager.workflows.analyses.objects import name_held
 from streamforge_utils.model.errors import DamagedFile, InvalidInput, PermanentError
 from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.ports.object_store import NoObject

@@ -11,8 +11,8 @@ from streamforge.manager.admission import Admission
 from streamforge.manager.analysis_inputs import AnalysisInputs, nothing_known
 from streamforge.manager.analysis_requests import LEAST_RANKED
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.analysis_objects import name_held
-from streamforge.manager.model_input import TARGET, ScoreInput
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.request_notes import log_request
 from streamforge.manager.model_requests import (
     ModelRequest,
     ScoreRequest,
@@ -22,9 +22,9 @@ from streamforge.manager.model_requests import (
     workflow_of_scores,
 )
 from streamforge.manager.persistence.model_store import KnownModel
-from streamforge.manager.request_notes import log_request
 from streamforge.manager.use_cases import NotNow, Started, StepRequest
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflows.analyses.model_input import TARGET, ScoreInput
+from streamforge.manager.workflows.analyses.objects import name_held
 from streamforge_utils.model.errors import DamagedFile, InvalidInput, PermanentError
 from streamforge_utils.ports.object_store import NoObject
 

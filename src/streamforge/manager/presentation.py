@@ -17,19 +17,19 @@ from streamforge.manager import (
     request_answers,
     start_answers,
     use_cases,
-    workflow,
 )
-from streamforge.manager.graph_input import TYPE as GRAPH_TYPE
+from streamforge.manager.engine import document as workflow
+from streamforge.manager.engine.document import Workflow
 from streamforge.manager.handover_answers import handover_answer
 from streamforge.manager.letter_codes import code_of
-from streamforge.manager.live_answers import live_answer
-from streamforge.manager.model_input import SCORE_TYPE
-from streamforge.manager.model_input import TYPE as MODEL_TYPE
 from streamforge.manager.note_codes import told_by
-from streamforge.manager.topic_input_answers import topic_answer
-from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_progress import distinct_records, progress_of, stored_records, waiting_for
 from streamforge.manager.workflow_remarks import remarks_of
+from streamforge.manager.workflows.analyses.graph_input import TYPE as GRAPH_TYPE
+from streamforge.manager.workflows.analyses.model_input import SCORE_TYPE
+from streamforge.manager.workflows.analyses.model_input import TYPE as MODEL_TYPE
+from streamforge.manager.workflows.live.answers import live_answer
+from streamforge.manager.workflows.topics.answers import topic_answer
 from streamforge_utils.model import coverage, messages
 from streamforge_utils.model.coverage import KEPT, Verdict
 from streamforge_utils.model.kinds.registry import type_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamforge.manager.workflow import StepStatus, Workflow
+from streamforge.manager.engine.document import StepStatus, Workflow
 from streamforge_utils.model.topic_reading import PartitionRange, union
 
 

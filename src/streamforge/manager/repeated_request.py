@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from streamforge.manager.continuation import LAST, LIVE
-from streamforge.manager.requests import default_collection_of, default_targets
+from streamforge.manager.engine.document import SourceChoice, Workflow
 from streamforge.manager.use_cases import NotNow
-from streamforge.manager.workflow import SourceChoice, Workflow
+from streamforge.manager.workflows.series.requests import default_collection_of, default_targets
 from streamforge_utils.model.timeranges import SINCE_LAST
 
 

@@ -14,8 +14,8 @@ import structlog
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.archived_symbols import with_archived
 from streamforge.manager.dependencies import Dependencies, nothing_known
-from streamforge.manager.execution.exchange_limits import ExchangeWaits
-from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.engine.execution.exchange_limits import ExchangeWaits
+from streamforge.manager.engine.execution.reconciler import Reconciler
 from streamforge.manager.manager_settings import ManagerSettings
 from streamforge.manager.origin import TEST, called, origin_of, source_of
 from streamforge.manager.persistence.installation import Claim, Place, by_others

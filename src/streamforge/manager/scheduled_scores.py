@@ -9,14 +9,14 @@ import msgspec
 
 from streamforge.manager.analysis_inputs import nothing_known
 from streamforge.manager.continuation import LAST
+from streamforge.manager.engine.document import SourceChoice
 from streamforge.manager.execution.schedule_driver import Start
-from streamforge.manager.model_input import SCORE_TYPE
 from streamforge.manager.model_requests import ScoreRequest
 from streamforge.manager.persistence.known_store import KnownStore
 from streamforge.manager.persistence.model_store import KnownModel
 from streamforge.manager.schedule import Definition
 from streamforge.manager.use_cases import Started, StartRequest
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.workflows.analyses.model_input import SCORE_TYPE
 from streamforge_utils.model.errors import InvalidInput
 
 _SHOWN = 60

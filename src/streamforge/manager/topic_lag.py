@@ -9,11 +9,11 @@ from contextlib import suppress
 import msgspec
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.lifecycle.job_spec import reading_group
+from streamforge.manager.engine.document import Step, StepStatus, Workflow
+from streamforge.manager.engine.lifecycle.job_spec import reading_group
 from streamforge.manager.presentation import moment_or_none
 from streamforge.manager.topic_answers import PartitionOffsets, Topic, TopicPage, TopicReader
 from streamforge.manager.use_cases import NotFound, lost_cursor
-from streamforge.manager.workflow import Step, StepStatus, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.ports.bus import Lag, Retention

@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from streamforge.manager.engine.document import SourceChoice, Workflow
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model.coverage import Segment
 from streamforge_utils.model.errors import InvalidInput, StreamForgeError
 from streamforge_utils.model.series import Series

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from streamforge.manager import answers, use_cases, workflow
-from streamforge.manager.workflow import Workflow
+from streamforge.manager import answers, use_cases
+from streamforge.manager.engine import document as workflow
+from streamforge.manager.engine.document import Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.timeranges import parse_time_range

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from streamforge.manager.engine.document import Workflow
 from streamforge.manager.note_codes import NoteCode, Noted, noted
-from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import DISPUTED
 
 

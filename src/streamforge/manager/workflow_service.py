@@ -18,30 +18,29 @@ from streamforge.manager.coverage_report import Reports
 from streamforge.manager.dead_letter_counts import DeadLetterCounts
 from streamforge.manager.dead_letter_service import DeadLetterService
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.execution.reconciler import Reconciler
+from streamforge.manager.engine.lifecycle.facts import HandOver, Request, Retry, Stop
+from streamforge.manager.engine.persistence.event_history import PAGE
+from streamforge.manager.engine.persistence.workflow_store import Unreadable
+from streamforge.manager.engine.request_notes import log_request
 from streamforge.manager.execution.removal import RecordRemoval
-from streamforge.manager.execution.topic_document_removal import remove_topic_documents
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.feed_source import FeedSource
 from streamforge.manager.forecaster import Forecaster
 from streamforge.manager.health.health_service import HealthService
-from streamforge.manager.lifecycle.facts import HandOver, Request, Retry, Stop
 from streamforge.manager.log_reader import LogReader
 from streamforge.manager.persistence.book_reader import BookReader
 from streamforge.manager.persistence.change_notes import WORKFLOW
-from streamforge.manager.persistence.event_history import PAGE
 from streamforge.manager.persistence.own_collections import OWN_COLLECTIONS
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.persistence.reservations import Reservations
-from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.presentation import removed_answer
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.readiness import ReadinessProbe
-from streamforge.manager.request_notes import log_request
 from streamforge.manager.schedule_service import ScheduleService
 from streamforge.manager.series_listing import series_page
 from streamforge.manager.topic_lag import TopicLag
-from streamforge.manager.topic_requests import TopicRequest
 from streamforge.manager.use_cases import (
     HistoryEvent,
     NotFound,
@@ -53,8 +52,9 @@ from streamforge.manager.use_cases import (
     Verification,
     no_workflow,
 )
-from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_listing import Filters, listed
+from streamforge.manager.workflows.topics.removal import remove_topic_documents
+from streamforge.manager.workflows.topics.requests import TopicRequest
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError

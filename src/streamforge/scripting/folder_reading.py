@@ -13,9 +13,9 @@ from streamforge import wiring
 from streamforge.cli.places import DATA_VARIABLE, keeps_store
 from streamforge.manager.coverage_report import Reports
 from streamforge.manager.data_answers import Coverage
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.record_reader import RecordReader
-from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.presentation import coverage_answer
 from streamforge.manager.use_cases import Incomplete
 from streamforge.scripting.frames import FrameBuilder

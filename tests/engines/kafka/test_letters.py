@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from streamforge.manager.engine.document import Workflow
 from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
-from streamforge.manager.workflow import Workflow
 from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.adapters.kafka.kafka_consumer import KafkaConsumer
 from streamforge_utils.model import names

@@ -10,9 +10,9 @@ import msgspec
 from fastapi import FastAPI
 
 from streamforge.manager.api.tokens import Access, Tokens
+from streamforge.manager.engine.document import Attempt, Failure, Plan, Proof, Status, StepStatus, Workflow
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Candle
 from streamforge_utils.model.messages import Event, Progress

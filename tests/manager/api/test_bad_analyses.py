@@ -14,11 +14,11 @@ import pytest
 
 from streamforge.manager.analyst_services import analyst_services
 from streamforge.manager.api.app import create_app
-from streamforge.manager.execution.analysis_plan import plan_analysis
-from streamforge.manager.lifecycle.facts import Refused
+from streamforge.manager.engine.document import Plan, Status
+from streamforge.manager.engine.lifecycle.facts import Refused
 from streamforge.manager.persistence.graph_store import KnownGraph
 from streamforge.manager.presentation import workflow_answer
-from streamforge.manager.workflow import Plan, Status
+from streamforge.manager.workflows.analyses.plan import plan_analysis
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError

@@ -15,8 +15,8 @@ from streamforge.manager import presentation
 from streamforge.manager.api import feed as feeds
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.feed import Feed, FeedReader
+from streamforge.manager.engine.document import Status
 from streamforge.manager.persistence import change_notes
-from streamforge.manager.workflow import Status
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.api.support import UNKNOWN, client_of, problem, running, started

@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from streamforge.manager.api.app import create_app
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.exchange_limits import ExchangeWaits
+from streamforge.manager.engine.execution.exchange_limits import ExchangeWaits
+from streamforge.manager.engine.lifecycle.retry_policy import Banned
 from streamforge.manager.health.health_service import FRESH_S, SLOW_FRESH_S
 from streamforge.manager.health.shown_settings import shown_settings
-from streamforge.manager.lifecycle.retry_policy import Banned
 from streamforge.manager.manager_settings import ManagerSettings
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.series import Series

@@ -3,7 +3,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from streamforge.manager.workflow import Status
+from streamforge.manager.engine.document import Status
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.messages import Command
 from streamforge_utils.model.series import Series

@@ -11,23 +11,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamforge.manager.engine.document import Status
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.execution.retention import CollectionRetention
 from streamforge.manager.execution.segment_removal import SegmentRemoval
-from streamforge.manager.live_answers import live_answer
 from streamforge.manager.persistence.record_reader import RecordReader
-from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import RetentionRule
-from streamforge.manager.workflow import Status
+from streamforge.manager.workflows.live.answers import live_answer
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import joined
 from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from tests.manager.execution.interval_rig import SERIES, STREAM, SUSPECTED, at, counted, shown
-from tests.manager.execution.test_interval_comparison import Rig, a_rig
 from tests.manager.support import replace
+from tests.manager.workflows.live.interval_rig import SERIES, STREAM, SUSPECTED, at, counted, shown
+from tests.manager.workflows.live.test_interval_comparison import Rig, a_rig
 
 MIDNIGHT = 1000
 """The first update of 2 August."""

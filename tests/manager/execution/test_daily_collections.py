@@ -10,18 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge.manager.execution.live_comparison import Comparison
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.execution.retention import CollectionRetention
-from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.policy import RetentionRule
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflows.live.comparison import Comparison
+from streamforge.manager.workflows.live.model import Ledger
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.kinds.registry import kind_named
 from tests.doubles import ticks
 from tests.doubles.manualclock import ManualClock
-from tests.manager.execution.live_rig import Rig, a_rig
 from tests.manager.execution.world import hold
 from tests.manager.live_world import (
     SERIES,
@@ -35,6 +34,7 @@ from tests.manager.live_world import (
     wanted,
 )
 from tests.manager.support import World, replace
+from tests.manager.workflows.live.live_rig import Rig, a_rig
 
 MIDNIGHT = ticks.NOW
 """Where 2 August 2024 begins."""

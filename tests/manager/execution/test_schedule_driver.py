@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamforge.manager.engine.document import Failure, Status
 from streamforge.manager.execution.schedule_driver import ScheduleDriver
 from streamforge.manager.persistence.change_notes import SCHEDULE, Changed
 from streamforge.manager.persistence.reservations import KEY_KEPT_MS
@@ -18,7 +19,6 @@ from streamforge.manager.persistence.schedule_store import RUNS_KEPT
 from streamforge.manager.policy import Policy
 from streamforge.manager.schedule import Definition, Load, Missed, Run, RunState
 from streamforge.manager.use_cases import NotNow, StartRequest
-from streamforge.manager.workflow import Failure, Status
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.series import Series

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.engine.document import SourceChoice
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
 from streamforge_utils.model.kinds.candles import KIND
 from tests.doubles.memoryarchive import MemoryArchive, published

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge.manager.execution.analysis_plan import plan_analysis
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.persistence.model_store import KnownModel
 from streamforge.manager.schedule import Definition, RunState
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflows.analyses.plan import plan_analysis
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from tests.manager.execution.schedule_rig import START_MS, Rig

@@ -9,19 +9,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.execution.segment_verification import AGAIN_S
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.use_cases import Verification
-from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, decode_manifest
 from streamforge_utils.model.coverage import DAMAGED, GONE
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.timeranges import TimeRange
 from tests.doubles.manualclock import ManualClock
-from tests.manager.execution.interval_rig import AWAITING, at, shown
-from tests.manager.execution.test_interval_comparison import C, Rig, a_rig
 from tests.manager.support import replace
+from tests.manager.workflows.live.interval_rig import AWAITING, at, shown
+from tests.manager.workflows.live.test_interval_comparison import C, Rig, a_rig
 
 NAME = "depth/BTCUSDT/000000000011"
 WHOLE = [(1, 31, "stored", "")]

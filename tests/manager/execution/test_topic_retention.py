@@ -7,14 +7,14 @@ from collections.abc import Callable, Collection
 
 import pytest
 
+from streamforge.manager.engine.document import Status, Workflow
+from streamforge.manager.engine.lifecycle.facts import Retry, Stop, grant
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.stored_document import decode_workflow
 from streamforge.manager.execution import retention as retention_module
 from streamforge.manager.execution.retention import EXPIRE_EVERY_S, Retention
-from streamforge.manager.lifecycle.facts import Retry, Stop, grant
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.reservations import CODE_KEPT_MS, CODE_KIND
-from streamforge.manager.persistence.workflow_store import WorkflowStore
-from streamforge.manager.workflow import Status, Workflow
-from streamforge.manager.workflow_document import decode_workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import TopicSpec
@@ -84,7 +84,7 @@ async def test_only_workflows_that_have_topics_are_read(world: World, monkeypatc
         read.append(decode_workflow(body).queue_id)
         return decode_workflow(body)
 
-    monkeypatch.setattr("streamforge.manager.persistence.workflow_store.decode_workflow", noted)
+    monkeypatch.setattr("streamforge.manager.engine.persistence.workflow_store.decode_workflow", noted)
     assert await retaining(world).remove_topics() == 0
     assert read == [one.queue_id]
 

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.execution import verifier
 from streamforge.manager.execution.verifier import LOOK_EVERY_S, Verifier, verify
 from streamforge.manager.persistence.coverage_store import KIND, SeriesCoverage
 from streamforge.manager.persistence.record_count import counted
-from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import Interval

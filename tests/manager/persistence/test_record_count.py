@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge.manager.execution.proof import ask_again
 from streamforge.manager.persistence import record_count
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.record_count import (
@@ -22,6 +21,7 @@ from streamforge.manager.persistence.record_count import (
     survey,
     time_of,
 )
+from streamforge.manager.workflows.history.proof import ask_again
 from streamforge_utils.model.coverage import Segment, Verdict, verdict_of
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.series import Series

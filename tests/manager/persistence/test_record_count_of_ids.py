@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from streamforge.manager.execution.planner import verified
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.record_count import counted, positions_of, survey
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.use_cases import Incomplete
+from streamforge.manager.workflows.history.planner import verified
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange
 from tests.doubles import ticks

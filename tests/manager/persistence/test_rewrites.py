@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from streamforge.manager.execution.proof import prove
+from streamforge.manager.engine.document import Plan
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.rewrites import MOST, Rewrite, with_rewritten
-from streamforge.manager.workflow import Plan
+from streamforge.manager.workflows.history.proof import prove
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.series import Series

@@ -11,8 +11,8 @@ from pathlib import Path
 from streamforge import wiring
 from streamforge.cli import terminal
 from streamforge.cli.checks.place_checks import Subject
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.health.findings import careful, works
-from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.model.usage import shown_size

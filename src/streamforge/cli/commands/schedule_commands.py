@@ -14,7 +14,7 @@ from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.symbol_words import words_of
 from streamforge.manager import schedule_answers
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.engine.document import SourceChoice
 from streamforge.manager.workflow_labels import parsed_labels
 
 if TYPE_CHECKING:

@@ -16,16 +16,16 @@ from streamforge.manager.admission import Admission
 from streamforge.manager.batch import Batch, BatchStatus, Member, MemberStatus, Totals, end_of
 from streamforge.manager.continuation import LAST, continued, resumed
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.document import SourceChoice, Status, Workflow
+from streamforge.manager.engine.execution.reconciler import Reconciler
+from streamforge.manager.engine.lifecycle.facts import Stop
+from streamforge.manager.engine.lifecycle.retry_policy import Banned, backoff_ms
+from streamforge.manager.engine.persistence.workflow_store import Unreadable
+from streamforge.manager.engine.request_notes import with_asked
 from streamforge.manager.execution.batch_members import DrivenMembers, closed, ended_member, interrupted, live, refused
 from streamforge.manager.execution.listed_days import was_listed
-from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.lifecycle.facts import Stop
-from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms
-from streamforge.manager.persistence.workflow_store import Unreadable
-from streamforge.manager.request_notes import with_asked
-from streamforge.manager.requests import archive_loader, check, workflow_of
 from streamforge.manager.use_cases import NotFound, NotNow, StartRequest, UpToDate
-from streamforge.manager.workflow import SourceChoice, Status, Workflow
+from streamforge.manager.workflows.series.requests import archive_loader, check, workflow_of
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.registry import is_live_type, series_of
 from streamforge_utils.model.timeranges import SINCE_LAST, format_ms

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import msgspec
 
 from streamforge.manager.batch import MEMBERS_A_DOCUMENT, RETRIED, Member, MemberStatus
+from streamforge.manager.engine.document import Workflow
 from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.persistence.batch_store import StoredMembers
-from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_progress import progress_of
 
 _replace = msgspec.structs.replace

@@ -10,6 +10,8 @@ from functools import partial
 
 import structlog
 
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.execution.maintenance import each_alone
 from streamforge.manager.execution.segment_removal import SegmentRemoval
 from streamforge.manager.persistence.coverage_store import CoverageStore
@@ -17,9 +19,7 @@ from streamforge.manager.persistence.leftovers import Leftover
 from streamforge.manager.persistence.placed_records import day_of
 from streamforge.manager.persistence.record_count import beside, key_range
 from streamforge.manager.persistence.rollups import Rollups
-from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.use_cases import NotNow
-from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import stored_spans, without
 from streamforge_utils.model.daily_collections import Placement, base_and_day
 from streamforge_utils.model.kinds.registry import kind_of

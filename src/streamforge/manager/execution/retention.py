@@ -15,19 +15,19 @@ from functools import partial
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.execution.executor import Executor
+from streamforge.manager.engine.execution.inbox import Inbox
+from streamforge.manager.engine.lifecycle.facts import Fact, TopicsRemoved
+from streamforge.manager.engine.lifecycle.job_spec import readers_of
+from streamforge.manager.engine.lifecycle.topic_lifetime import due_removal, may_trim
 from streamforge.manager.execution.collection_export import CollectionExport, Exported, new_token
-from streamforge.manager.execution.executor import Executor
-from streamforge.manager.execution.inbox import Inbox
 from streamforge.manager.execution.maintenance import each_alone, tried_again_later
 from streamforge.manager.execution.segment_removal import SegmentRemoval
 from streamforge.manager.execution.segment_retention import SegmentRetention
-from streamforge.manager.lifecycle.facts import Fact, TopicsRemoved
-from streamforge.manager.lifecycle.job_spec import readers_of
-from streamforge.manager.lifecycle.topic_lifetime import due_removal, may_trim
 from streamforge.manager.persistence.rollups import Rollups
 from streamforge.manager.persistence.store_usage import StoreUsageMonitor
 from streamforge.manager.policy import kept_ms
-from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.daily_collections import DAY_MS, base_and_day
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.registry import kind_of

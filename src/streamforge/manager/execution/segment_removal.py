@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import structlog
 
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.persistence.coverage_store import CoverageStore
-from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, segment_prefix
 from streamforge_utils.model.coverage import stored_spans
 from streamforge_utils.model.errors import StreamForgeError

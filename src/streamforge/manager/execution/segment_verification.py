@@ -14,8 +14,8 @@ import structlog
 from msgspec.structs import replace
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.interval_comparison import IntervalComparison
 from streamforge.manager.use_cases import Verification
+from streamforge.manager.workflows.live.interval_comparison import IntervalComparison
 from streamforge_utils.model.completeness.interval_survey import Link
 from streamforge_utils.model.coverage import DAMAGED, GONE, Segment, Verdict, overlay, touching
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError

@@ -8,14 +8,14 @@ import structlog
 from msgspec.structs import replace
 
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.execution.maintenance import tried_again_later
 from streamforge.manager.execution.removal import relies_on
 from streamforge.manager.execution.segment_verification import verify_segments
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.record_count import counted
-from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.use_cases import StartRequest, Verification
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflows.series.requests import check, workflow_of
 from streamforge_utils.model.coverage import Segment, Verdict, touching
 from streamforge_utils.model.kinds.registry import rule_of, type_of
 from streamforge_utils.model.series import Series

@@ -14,11 +14,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from streamforge.manager.engine.persistence import bans, dealt_connects, workflow_store
 from streamforge.manager.persistence import (
-    bans,
     batch_store,
     coverage_store,
-    dealt_connects,
     graph_store,
     installation,
     model_store,
@@ -26,7 +25,6 @@ from streamforge.manager.persistence import (
     reservations,
     schedule_store,
     store_usage,
-    workflow_store,
 )
 from streamforge_utils.model.errors import ConfigError, ConflictError, InvalidInput, PermanentError
 from streamforge_utils.ports.backup_folder import (

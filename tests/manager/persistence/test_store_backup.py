@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamforge.manager import persistence
+from streamforge.manager.engine import persistence as engine_persistence
 from streamforge.manager.persistence import installation, store_backup
 from streamforge.manager.persistence.installation import Holder, Installation, Installations
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
@@ -89,7 +90,8 @@ async def test_a_damaged_copy_is_refused_before_anything_is_written(
 
 
 def test_the_kinds_are_all_that_others_write() -> None:
-    modules = pkgutil.iter_modules(persistence.__path__, f"{persistence.__name__}.")
+    packages = (persistence, engine_persistence)
+    modules = [one for of in packages for one in pkgutil.iter_modules(of.__path__, f"{of.__name__}.")]
     named = [vars(one) for one in (job_records, *(importlib.import_module(module.name) for module in modules))]
     found = {value for one in named for name, value in one.items() if name.endswith("KIND") and isinstance(value, str)}
     assert found - {installation.KIND} == set(store_backup.KINDS)

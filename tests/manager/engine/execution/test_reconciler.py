@@ -11,7 +11,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from streamforge.manager import execution
+from streamforge.manager import engine, execution
 from streamforge.manager.engine.document import Status
 from streamforge.manager.engine.execution.dispatcher import TRIED, begin_at_zero
 from streamforge.manager.engine.lifecycle.actions import Action
@@ -270,7 +270,8 @@ def test_each_has_the_labels_with_which_it_is_counted_later() -> None:
 
 def counts() -> list[ast.Call]:
     """Every place where the manager's loop counts something."""
-    trees = [ast.parse(path.read_text("utf-8")) for path in Path(execution.__path__[0]).glob("*.py")]
+    folders = [Path(one.__path__[0]) for one in (engine, execution)]
+    trees = [ast.parse(path.read_text("utf-8")) for folder in folders for path in folder.rglob("*.py")]
     return [
         node
         for tree in trees

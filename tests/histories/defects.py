@@ -24,6 +24,7 @@ from streamforge.manager.execution import removal, retention, verifier
 from streamforge.manager.persistence import record_count, record_reader
 from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
 from streamforge.manager.persistence.record_count import key_range
+from streamforge.manager.workflows.history import form as history_form
 from streamforge.manager.workflows.history import proof
 from streamforge_utils import reading
 from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
@@ -82,8 +83,8 @@ async def _wider(store: Any, collection: str, series: Series, span: TimeRange) -
     return await key_range(store, collection, series, TimeRange(span.start_ms, span.end_ms + 3 * 86_400_000))
 
 
-def _trusting(workflow: Any, plan: Any) -> Any:
-    return _replace(rounds.open_again(workflow, plan=workflow.plan), proof=workflow.proof)
+def _trusting(workflow: Any, *, prepared: bool) -> Any:
+    return rounds.open_again(workflow, prepared=True).with_form(proof=workflow.form.proof)
 
 
 def _silent() -> Callable[..., Any]:
@@ -167,7 +168,7 @@ DEFECTS = {
     "no hole is asked for": Defect(60, lambda: patch.object(proof, "_ROUNDS", 0)),
     "coverage is believed without counting": Defect(
         0,
-        lambda: all_of(patch.object(executor, "verified", _known), patch.object(proof, "survey", _believing())),
+        lambda: all_of(patch.object(history_form, "verified", _known), patch.object(proof, "survey", _believing())),
     ),
     "coverage remembers what was removed": Defect(10, lambda: patch.object(CoverageStore, "forget", nothing)),
     "a removal takes more than its range": Defect(0, lambda: patch.object(removal, "key_range", _wider)),

@@ -25,11 +25,11 @@ import structlog
 
 from streamforge.manager.engine.document import Workflow
 from streamforge.manager.engine.execution.reconciler import Reconciler
+from streamforge.manager.engine.persistence.event_history import HistoryEvent
 from streamforge.manager.engine.persistence.workflow_store import KIND
 from streamforge.manager.engine.stored_document import decode_workflow
 from streamforge.manager.execution import verifier
 from streamforge.manager.persistence import record_count, record_reader
-from streamforge.manager.use_cases import HistoryEvent
 from streamforge_utils.adapters import call_thread
 from streamforge_utils.model.completeness import grid
 from streamforge_utils.model.kinds.candles import Klines

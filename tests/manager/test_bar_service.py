@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamforge.manager import bar_service
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.persistence.rollups import COLLECTION as ROLLUPS
-from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import kind_of, series_of

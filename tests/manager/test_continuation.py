@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 
 from streamforge.manager.continuation import continuation, continued
-from streamforge.manager.engine.document import SourceChoice
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.use_cases import KeyReused, StartRequest, UpToDate
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model.coverage import FILE_AWAITED, FROM_FILES_ALONE, SETTLED, Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import Interval

@@ -106,7 +106,7 @@ class RandomWorkflows(WorkflowMachine):
     def is_retried(self) -> None:
         self.store(grant(self.workflow, Retry(), self.now))
 
-    @precondition(lambda self: self.workflow.ended and self.workflow.plan is not None)
+    @precondition(lambda self: self.workflow.ended and self.workflow.form.is_prepared)
     @rule()
     def is_replayed(self) -> None:
         self.store(grant(self.workflow, Replay(), self.now))

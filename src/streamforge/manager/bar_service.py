@@ -11,12 +11,12 @@ import msgspec
 from streamforge.manager import bar_answers
 from streamforge.manager.coverage_report import Reports
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.execution.rollup_queue import RollupQueue
 from streamforge.manager.persistence.bar_reader import bars_from_records, first_price
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.rollups import Rollups, marks_of
 from streamforge.manager.presentation import moment_or_none, range_fields
-from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.bar_sums import BarSum, merged
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.coverage import SETTLED, Verdict, without

@@ -9,13 +9,14 @@ from typing import Any
 
 from streamforge.manager.batch_requests import BatchRequest, check_batch
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.refusals import NotNow
 from streamforge.manager.execution.listed_days import was_listed
 from streamforge.manager.forecaster import WITHIN_S, Forecaster, Room, require_end
 from streamforge.manager.note_codes import NoteCode, Noted, noted, told_by
 from streamforge.manager.plan_answers import BatchForecast, Forecast, SymbolForecast, warnings_of
 from streamforge.manager.symbol_chooser import Chooser
 from streamforge.manager.symbol_selection import SHOWN, shortened
-from streamforge.manager.use_cases import NotNow, UpToDate
+from streamforge.manager.use_cases import UpToDate
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.model.timeranges import format_ms
 

@@ -8,9 +8,10 @@ from streamforge.manager.batch_service import BatchService, View
 from streamforge.manager.coverage_report import Reports
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.persistence.change_notes import ChangeNotes
 from streamforge.manager.schedule_service import Listed, ScheduleService
-from streamforge.manager.use_cases import NotFound, Report
+from streamforge.manager.use_cases import Report
 from streamforge_utils.model.errors import ConfigError
 
 

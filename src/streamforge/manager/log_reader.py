@@ -15,9 +15,9 @@ import msgspec
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.document import Attempt, Step, Workflow
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.log_answers import AttemptLog, Logs
 from streamforge.manager.persistence.attempt_logs import lines_of
-from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput
 

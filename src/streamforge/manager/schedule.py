@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from streamforge.manager.engine.document import SourceChoice
 from streamforge.manager.fire_times import FireTimes
 from streamforge.manager.symbol_selection import is_pattern
 from streamforge.manager.use_cases import StartRequest
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.timeranges import resolve_time_range
 

@@ -7,8 +7,8 @@ from typing import Annotated
 import msgspec
 
 from streamforge.manager.answers import Moment, example, meaning, one_of
-from streamforge.manager.engine.document import SourceChoice
 from streamforge.manager.schedule import Missed, RunState
+from streamforge.manager.workflows.series.model import SourceChoice
 
 
 class ScheduleLoad(msgspec.Struct, frozen=True, kw_only=True):

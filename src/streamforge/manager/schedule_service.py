@@ -13,7 +13,7 @@ from streamforge.manager.admission import NO_ARCHIVE
 from streamforge.manager.batch_requests import BatchRequest
 from streamforge.manager.continuation import LAST, asked_range
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.engine.document import SourceChoice
+from streamforge.manager.engine.refusals import NotFound, NotNow
 from streamforge.manager.engine.request_notes import log_request
 from streamforge.manager.execution.schedule_driver import ScheduleDriver, Start
 from streamforge.manager.fire_times import checked_cron
@@ -34,9 +34,10 @@ from streamforge.manager.schedule import (
 from streamforge.manager.scheduled_scores import Score, checked_scores, or_score
 from streamforge.manager.symbol_chooser import Chooser
 from streamforge.manager.symbol_selection import check_words, is_pattern, select, shortened
-from streamforge.manager.use_cases import NotFound, NotNow, StartRequest
+from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow_labels import check_labels
 from streamforge.manager.workflows.analyses.model_input import SCORE_TYPE
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge.manager.workflows.series.requests import archive_loader
 from streamforge_utils.model.errors import (
     ConfigError,

@@ -9,7 +9,6 @@ import msgspec
 
 from streamforge.manager.analysis_inputs import nothing_known
 from streamforge.manager.continuation import LAST
-from streamforge.manager.engine.document import SourceChoice
 from streamforge.manager.execution.schedule_driver import Start
 from streamforge.manager.model_requests import ScoreRequest
 from streamforge.manager.persistence.known_store import KnownStore
@@ -17,6 +16,7 @@ from streamforge.manager.persistence.model_store import KnownModel
 from streamforge.manager.schedule import Definition
 from streamforge.manager.use_cases import Started, StartRequest
 from streamforge.manager.workflows.analyses.model_input import SCORE_TYPE
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model.errors import InvalidInput
 
 _SHOWN = 60

@@ -11,8 +11,8 @@ import structlog
 
 from streamforge.manager.archived_symbols import ARCHIVED
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.engine.document import SourceChoice
 from streamforge.manager.symbol_selection import Selection, is_pattern, select
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model.errors import InvalidInput, StreamForgeError
 from streamforge_utils.model.kinds.registry import is_live_type, kind_of_type
 from streamforge_utils.model.series import check_symbol

@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamforge.manager.engine.document import Failure, Status
+from streamforge.manager.engine.refusals import NotNow
 from streamforge.manager.execution.schedule_driver import ScheduleDriver
 from streamforge.manager.persistence.change_notes import SCHEDULE, Changed
 from streamforge.manager.persistence.reservations import KEY_KEPT_MS
 from streamforge.manager.persistence.schedule_store import RUNS_KEPT
 from streamforge.manager.policy import Policy
 from streamforge.manager.schedule import Definition, Load, Missed, Run, RunState
-from streamforge.manager.use_cases import NotNow, StartRequest
+from streamforge.manager.use_cases import StartRequest
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.series import Series

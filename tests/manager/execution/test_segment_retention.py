@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.execution.retention import Retention
 from streamforge.manager.execution.segment_retention import LOOK_EVERY_S, SegmentRetention
 from streamforge.manager.persistence.book_reader import BookReader
-from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.persistence.book_reader import BookReader
 from streamforge.manager.persistence.coverage_store import CoverageStore
-from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.books.trust import Trust
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput

@@ -13,10 +13,10 @@ import msgspec
 import pytest
 import structlog
 
-from streamforge.manager.engine.document import Part, Plan
 from streamforge.manager.engine.persistence.workflow_store import OutOfDate
 from streamforge.manager.persistence.coverage_store import KIND, CoverageStore
 from streamforge.manager.persistence.leftovers import Leftover
+from streamforge.manager.workflows.series.model import Part, Plan
 from streamforge_utils.model.coverage import Segment, Verdict, lacking
 from streamforge_utils.model.errors import ConflictError, DamagedFile
 from streamforge_utils.model.series import Series

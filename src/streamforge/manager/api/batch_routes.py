@@ -15,7 +15,7 @@ from streamforge.manager.api.routing import Context, In, StrictRoute, gives, rep
 from streamforge.manager.batch import MOST_SYMBOLS, MemberStatus
 from streamforge.manager.batch_requests import BatchRequest
 from streamforge.manager.batch_service import View
-from streamforge.manager.engine.document import SourceChoice
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model.errors import InvalidInput
 
 router = APIRouter(route_class=StrictRoute, tags=["batches"])

@@ -12,9 +12,9 @@ from streamforge.manager import answers, catalogue_answers
 from streamforge.manager.api import ui_files
 from streamforge.manager.api.guard import is_unauthenticated
 from streamforge.manager.api.routing import In, StrictRoute, gives, preferred, reply
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.origin import Source
 from streamforge.manager.specifications import asyncapi, schemas
-from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.spelling import did_you_mean
 
 HIDDEN_REASON = "it does not work: the manager's log says why, and so does the answer to a reader's token"

@@ -17,9 +17,9 @@ from streamforge.manager.api.export import MEDIA_TYPES, Batch, Format, Times, Wr
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.api.routing import Context, In, StrictRoute, gives, no_driver_reason, preferred, reply
 from streamforge.manager.book_presentation import book_answer
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.symbols import fitting
-from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.kinds.registry import check_series, normal_type, series_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, resolve_instant, resolve_time_range

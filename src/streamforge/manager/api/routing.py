@@ -17,8 +17,8 @@ from streamforge.manager.api.feed import Feed
 from streamforge.manager.api.problems import ProblemError
 from streamforge.manager.api.sse import Followers
 from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.use_cases import NotFound
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.names import is_queue_id
 from streamforge_utils.ports.clock import Clock

@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from streamforge.manager import schedule_answers
 from streamforge.manager.api.routing import In, StrictRoute, gives, reply
-from streamforge.manager.engine.document import SourceChoice
 from streamforge.manager.persistence.schedule_store import RUNS_KEPT
 from streamforge.manager.schedule import Definition, Missed
 from streamforge.manager.schedule_presentation import run_answer, schedule_answer
+from streamforge.manager.workflows.series.model import SourceChoice
 
 router = APIRouter(route_class=StrictRoute, tags=["schedules"])
 

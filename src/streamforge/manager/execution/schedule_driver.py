@@ -17,6 +17,7 @@ import structlog
 from streamforge.manager.actor import acting
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.document import Status
+from streamforge.manager.engine.refusals import NotFound, NotNow
 from streamforge.manager.model_requests import NothingToScore
 from streamforge.manager.persistence.change_notes import SCHEDULE
 from streamforge.manager.persistence.schedule_store import StoredSchedule, key_of
@@ -37,7 +38,7 @@ from streamforge.manager.schedule import (
 from streamforge.manager.symbol_chooser import Chooser
 from streamforge.manager.symbol_selection import is_pattern
 from streamforge.manager.symbols import fitting
-from streamforge.manager.use_cases import KeyReused, NotFound, NotNow, Started, StartRequest, UpToDate
+from streamforge.manager.use_cases import KeyReused, Started, StartRequest, UpToDate
 from streamforge_utils.model.errors import ConfigError, ConflictError, PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.ports.exchange import SymbolInfo
 from streamforge_utils.ports.retry import backoff_s

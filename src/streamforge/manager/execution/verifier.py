@@ -15,6 +15,7 @@ from streamforge.manager.execution.segment_verification import verify_segments
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.record_count import counted
 from streamforge.manager.use_cases import StartRequest, Verification
+from streamforge.manager.workflows.history.model import history_of
 from streamforge.manager.workflows.series.requests import check, workflow_of
 from streamforge_utils.model.coverage import Segment, Verdict, touching
 from streamforge_utils.model.kinds.registry import rule_of, type_of
@@ -128,7 +129,8 @@ class Verifier:
         """Of each range the latest workflow that a verification started for a part of it, where there is one."""
         found: dict[TimeRange, Workflow] = {}
         async for workflow in self._deps.workflows.of_series(symbol, type_name):
-            for span in ranges if workflow.verification else ():
+            history = history_of(workflow)
+            for span in ranges if history is not None and history.verification else ():
                 if workflow.span.intersection(span) is not None:
                     found.setdefault(span, workflow)
             if len(found) == len(ranges):

@@ -16,8 +16,8 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.document import Status
 from streamforge.manager.engine.execution.exchange_limits import WEIGHT_WINDOW_MS
 from streamforge.manager.engine.execution.reconciler import Reconciler
+from streamforge.manager.engine.lifecycle.ban import Ban
 from streamforge.manager.engine.lifecycle.launches import live
-from streamforge.manager.engine.lifecycle.retry_policy import Ban
 from streamforge.manager.health.answer_cache import Kept
 from streamforge.manager.health.findings import VERDICTS
 from streamforge.manager.health.part_findings import (

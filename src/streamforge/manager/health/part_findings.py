@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from streamforge.manager.engine.lifecycle.retry_policy import Ban
+from streamforge.manager.engine.lifecycle.ban import Ban
 from streamforge.manager.finding_codes import FindingCode
 from streamforge.manager.health.findings import (
     careful,

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 import msgspec
 import structlog
 
-from streamforge.manager.engine.document import Plan
 from streamforge.manager.persistence.leftovers import Leftover, copies, joined, uncovered, without
 from streamforge.manager.persistence.named_locks import NamedLocks
 from streamforge.manager.persistence.rewrites import Rewrite, gone, loaded_again, with_rewritten
+from streamforge.manager.workflows.series.model import Plan
 from streamforge_utils.model.coverage import (
     Segment,
     Verdict,

@@ -10,7 +10,7 @@ from itertools import islice
 import msgspec
 
 from streamforge.manager.engine.document import Workflow
-from streamforge.manager.read_letters import read_letters
+from streamforge.manager.engine.lifecycle.rounds import read_letters
 from streamforge.manager.use_cases import DeadLetter, DeadLetterPage
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput, RetryableError

@@ -14,6 +14,7 @@ from streamforge.manager.engine.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.engine.persistence.bans import KIND as BAN
 from streamforge.manager.engine.persistence.workflow_store import KIND
 from streamforge.manager.engine.stored_document import decode_workflow
+from streamforge.manager.workflows.series.model import plan_of, proof_of
 from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.candles import candle_key
@@ -29,7 +30,7 @@ from tests.manager.execution.world import (
     turns_until_ended,
     unanswered,
 )
-from tests.manager.support import DAY_MS, LOADER, NOW, World, accepted, planned, replace, said
+from tests.manager.support import DAY_MS, LOADER, NOW, World, accepted, planned, replace, said, the_plan, the_proof
 
 
 async def test_an_exchange_that_never_answers_ends_the_workflow(world: World) -> None:
@@ -51,8 +52,12 @@ async def test_a_range_of_which_all_is_stored_is_proven_without_the_exchange(wor
     exchange_of(world).failing = RetryableError("no route to the exchange")
     second = await turns_until_ended(world, await create(world, accepted("bbbbbb")), most=3)
     assert (first.status, second.status) == (Status.FINISHED, Status.FINISHED)
-    assert second.proof is not None
-    assert (second.proof.expected, second.proof.stored, second.plan and second.plan.parts) == (1440, 1440, ())
+    assert proof_of(second) is not None
+    assert (the_proof(second).expected, the_proof(second).stored, the_plan(second).parts) == (
+        1440,
+        1440,
+        (),
+    )
     # One bar is gone, or all is wanted again: the exchange is asked.
     for wanted in (accepted("cccccc", again=True), accepted("dddddd", time_range="2024-08-01:2024-08-02T00:01Z")):
         queue_id = await create(world, wanted)
@@ -77,9 +82,9 @@ async def test_a_ban_is_waited_for_however_long_and_remembered(world: World) -> 
     assert world.reconciler.bans.ban.until_ms == until_ms
     exchange_of(world).failing = None
     await world.turns(3)
-    assert (await world.workflow(queue_id)).plan is None
+    assert plan_of(await world.workflow(queue_id)) is None
     await world.turns(2, seconds=600)
-    assert (await world.workflow(queue_id)).plan is not None
+    assert plan_of(await world.workflow(queue_id)) is not None
 
 
 async def test_what_the_exchange_is_asked_in_vain_is_said_while_it_is_asked(world: World, gate: asyncio.Event) -> None:
@@ -108,7 +113,7 @@ async def test_a_worker_s_ban_that_is_heard_late_holds_up_nobody(world: World) -
     await world.turns(2)
     queue_id = await create(world, accepted("bbbbbb", symbol="ETHUSDT"))
     await world.turns(2)
-    assert (await world.workflow(queue_id)).plan is not None
+    assert plan_of(await world.workflow(queue_id)) is not None
     assert (BAN, BAN) not in world.store.states
 
 
@@ -147,7 +152,7 @@ async def test_a_ban_that_a_late_plan_was_told_of_counts_for_all_others(world: W
     other = await create(world, accepted("bbbbbb"))
     await world.turns(2)
     waiting = await world.workflow(other)
-    assert waiting.plan is None
+    assert plan_of(waiting) is None
     assert waiting.waiting_for == "the end of the exchange's ban at 2024-08-11T00:10Z: BTCUSDT: banned"
     workflow = await world.workflow(stopped)
     assert (workflow.status, workflow.not_before_ms) == (Status.INTERRUPTED, 0)

@@ -11,8 +11,8 @@ import pytest
 
 from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.engine.lifecycle.handovers import MOST_SHADOWS
+from streamforge.manager.engine.refusals import NotNow
 from streamforge.manager.presentation import workflow_answer
-from streamforge.manager.use_cases import NotNow
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.messages import decode_command
 from streamforge_utils.ports.launcher import JobState

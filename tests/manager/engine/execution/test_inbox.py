@@ -11,12 +11,13 @@ import pytest
 
 from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.engine.execution import inbox as inboxes
-from streamforge.manager.engine.lifecycle.facts import Fact, TopicsRemoved
-from streamforge.manager.engine.lifecycle.retry_policy import Ban, Banned
+from streamforge.manager.engine.lifecycle.ban import Ban, Banned
+from streamforge.manager.engine.lifecycle.findings import Fact, TopicsRemoved
 from streamforge.manager.engine.persistence.bans import KIND as BAN
 from streamforge.manager.engine.persistence.workflow_store import KIND
+from streamforge.manager.engine.refusals import NotFound, NotNow
 from streamforge.manager.engine.stored_document import decode_workflow
-from streamforge.manager.use_cases import NotFound, NotNow, StartRequest
+from streamforge.manager.use_cases import StartRequest
 from streamforge_utils.model.errors import BannedError, RetryableError
 from tests.limits import LIMIT_S
 from tests.manager.execution.world import create, exchange_of, hold_back, never

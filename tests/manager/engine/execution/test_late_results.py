@@ -13,6 +13,7 @@ from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.engine.execution.dispatcher import Kind
 from streamforge.manager.engine.execution.reconciler import Reconciler
 from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
+from streamforge.manager.workflows.series.model import loaded_series, plan_of
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from tests.manager.execution.world import OPENS, create, finish, hold_back, launched, store_bars
@@ -74,7 +75,7 @@ async def all_done(world: World, manager: Reconciler) -> None:
 
 
 async def coverage_of(world: World, workflow: Workflow) -> SeriesCoverage:
-    return await world.deps.coverage.known(workflow.series)
+    return await world.deps.coverage.known(loaded_series(workflow))
 
 
 @MEANWHILE
@@ -103,7 +104,7 @@ async def test_what_a_late_plan_misses_is_not_marked_as_gone(
     whole = Segment(
         start_ms=DAY_START, end_ms=DAY_START + DAY_MS, verdict=Verdict.STORED, collection="elsewhere", records=1440
     )
-    await world.deps.coverage.lay_over(workflow.series, [whole])
+    await world.deps.coverage.lay_over(loaded_series(workflow), [whole])
     queue_id = await create(world, workflow)
     hold_back(world.store, "count", gate, answer=True)
     earlier = world.reconciler
@@ -139,7 +140,7 @@ async def test_what_a_plan_teaches_is_learnt_in_its_epoch_alone_whoever_writes_m
     async def met(kind: str, *args: Any, **fields: Any) -> Any:
         if kind == "series":
             world.store.put = put  # type: ignore[method-assign]
-            await CoverageStore(world.store).lay_over(workflow.series, [other])
+            await CoverageStore(world.store).lay_over(loaded_series(workflow), [other])
             await world.manager.stop(queue_id)
         return await put(kind, *args, **fields)
 
@@ -164,7 +165,7 @@ async def test_long_proofs_hold_up_no_plan_and_no_stop(world: World, gate: async
         await world.turns(2)
     queue_id = await create(world, accepted(symbol="ETHUSDT"))
     await world.turns(3)
-    assert (await world.workflow(queue_id)).plan is not None
+    assert plan_of(await world.workflow(queue_id)) is not None
     world.store.keys = keys  # type: ignore[method-assign]
     await world.manager.stop(workflow.queue_id)
     await world.turns(3)
@@ -182,5 +183,5 @@ async def test_what_was_found_out_waits_for_a_store_that_is_away(world: World, m
             await world.turns()
     world.store.failing = None
     await world.turns()
-    assert (await world.workflow(queue_id)).plan is not None
+    assert plan_of(await world.workflow(queue_id)) is not None
     assert asked.await_count == 1

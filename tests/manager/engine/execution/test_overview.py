@@ -16,6 +16,7 @@ from tests.manager.support import (
     SINK,
     accepted,
     attempt,
+    changed,
     decide_running,
     planned,
     replace,
@@ -91,7 +92,7 @@ def test_what_it_says_of_a_workflow() -> None:
 
 
 def test_those_that_stop_together_count_until_the_last_has_ended() -> None:
-    stopping = replace(RUNNING, endless=True, stop_asked_ms=NOW)
+    stopping = changed(RUNNING, endless=True, stop_asked_ms=NOW)
     live = {code: Stored(named(stopping, code), "1") for code in CODES}
     overview = Overview(live)
     for left in (3, 2, 1):

@@ -16,6 +16,7 @@ from streamforge.manager.engine.document import Status
 from streamforge.manager.engine.execution.dispatcher import TRIED, begin_at_zero
 from streamforge.manager.engine.lifecycle.actions import Action
 from streamforge.manager.policy import Policy
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import Message, TopicSpec
@@ -60,12 +61,12 @@ async def test_coverage_says_stored_only_of_what_survives_power_loss(world: Worl
     finish(world, workflow)
     world.store.flush = unanswered  # type: ignore[method-assign]
     await world.turns(3)
-    assert await world.deps.coverage.of(workflow.series) == ()
+    assert await world.deps.coverage.of(loaded_series(workflow)) == ()
     assert not (await world.workflow(workflow.queue_id)).ended
     del world.store.flush
     await world.turns(3)
     assert world.store.flushed == [workflow.collection]
-    assert [s.verdict.value for s in await world.deps.coverage.of(workflow.series)] == ["stored"]
+    assert [s.verdict.value for s in await world.deps.coverage.of(loaded_series(workflow))] == ["stored"]
     assert (await world.workflow(workflow.queue_id)).status is Status.FINISHED
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.engine.document import Failure, Plan, Proof, Status, StepStatus, Workflow
+from streamforge.manager.engine.document import Failure, Status, StepStatus, Workflow
 from streamforge.manager.engine.lifecycle.actions import (
     EndJob,
     Launch,
@@ -15,13 +15,20 @@ from streamforge.manager.engine.lifecycle.actions import (
 )
 from streamforge.manager.engine.lifecycle.conditions import Conditions
 from streamforge.manager.engine.lifecycle.decision import decide
-from streamforge.manager.engine.lifecycle.facts import TopicsRemoved
+from streamforge.manager.engine.lifecycle.findings import TopicsRemoved
 from streamforge.manager.engine.lifecycle.retry_policy import STOP, STUCK
-from streamforge.manager.engine.lifecycle.rounds import ATTEMPTS_KEPT, MAX_RANGES, next_number, next_round, replay_round
+from streamforge.manager.engine.lifecycle.rounds import (
+    ATTEMPTS_KEPT,
+    MAX_RANGES,
+    next_number,
+    next_round,
+    read_letters,
+    replay_round,
+)
 from streamforge.manager.engine.lifecycle.stop_times import drain_s, kill_grace_s
 from streamforge.manager.engine.lifecycle.topic_lifetime import due_removal
-from streamforge.manager.read_letters import read_letters
 from streamforge.manager.workflows.live.model import Ledger
+from streamforge.manager.workflows.series.model import Plan, SeriesProof
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.messages import Progress
 from tests.manager.support import (
@@ -35,6 +42,7 @@ from tests.manager.support import (
     SINK,
     accepted,
     attempt,
+    changed,
     planned,
     replace,
     rest,
@@ -58,12 +66,12 @@ def over(workflow: Workflow, target: str, word: str = "finished", code: int | No
     return with_attempt(workflow, target, observed=True, ended_ms=NOW, terminal_event=word, exit_code=code)
 
 
-def proof(*verdicts: Verdict, round: int = 1) -> Proof:
+def proof(*verdicts: Verdict, round: int = 1) -> SeriesProof:
     segments = tuple(
         Segment(start_ms=DAY_START + n * MINUTE_MS, end_ms=DAY_START + (n + 1) * MINUTE_MS, verdict=verdict)
         for n, verdict in enumerate(verdicts)
     )
-    return Proof(round=round, checked_ms=NOW, expected=len(segments), stored=0, segments=segments)
+    return SeriesProof(round=round, checked_ms=NOW, expected=len(segments), stored=0, segments=segments)
 
 
 def test_a_pending_workflow_takes_a_slot_then_asks_the_exchange() -> None:
@@ -203,13 +211,13 @@ def finished() -> Workflow:
 def test_nothing_is_finished_without_its_proof() -> None:
     workflow, actions = decide(finished(), NOW, POLICY, W)
     assert (workflow.status, actions) == (Status.RUNNING, [Prove(ask=True)])
-    old = replace(workflow, repairs=1, proof=proof(Verdict.STORED, round=1))
+    old = changed(workflow, repairs=1, proof=proof(Verdict.STORED, round=1))
     assert decide(old, NOW, POLICY, W)[1] == [Prove(ask=True)], "a proof from before the repair proves nothing"
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_which_verdicts_are_an_end(verdict: Verdict) -> None:
-    workflow, actions = decide(replace(finished(), proof=proof(Verdict.STORED, verdict)), NOW, POLICY, W)
+    workflow, actions = decide(changed(finished(), proof=proof(Verdict.STORED, verdict)), NOW, POLICY, W)
     if verdict is Verdict.OURS:
         assert (workflow.status, workflow.repairs, actions) == (Status.RUNNING, 1, [])
         assert step(workflow, LOADER).ranges == ("2024-08-01T00:01Z:2024-08-01T00:02Z",)
@@ -224,22 +232,22 @@ def test_which_verdicts_are_an_end(verdict: Verdict) -> None:
 
 def test_very_many_holes_are_repaired_as_one() -> None:
     verdicts = [Verdict.OURS, Verdict.STORED] * (MAX_RANGES + 1)
-    workflow, _ = decide(replace(finished(), proof=proof(*verdicts)), NOW, POLICY, W)
+    workflow, _ = decide(changed(finished(), proof=proof(*verdicts)), NOW, POLICY, W)
     assert step(workflow, LOADER).ranges == ("2024-08-01:2024-08-01T06:41Z",)
 
 
 def test_nothing_to_load_is_proven_and_finished_without_any_job() -> None:
-    workflow = replace(accepted(), status=Status.RUNNING, plan=Plan(exchange_now_ms=NOW))
+    workflow = changed(accepted(), status=Status.RUNNING, plan=Plan(exchange_now_ms=NOW))
     workflow, actions = decide(workflow, NOW, POLICY, W)
     assert actions == [Prove(ask=True)]
-    workflow, actions = decide(replace(workflow, proof=proof()), NOW, POLICY, W)
+    workflow, actions = decide(changed(workflow, proof=proof()), NOW, POLICY, W)
     assert (workflow.status, actions) == (Status.FINISHED, [])
     assert {s.status for s in workflow.steps} == {StepStatus.FINISHED}
 
 
 @pytest.mark.parametrize("load", [(DAY,), ()])
 def test_a_replay_launches_the_sinks_alone_and_is_proven_anew(load: tuple[str, ...]) -> None:
-    ended = replace(finished(), plan=Plan(exchange_now_ms=NOW, parts=rest(*load)))
+    ended = changed(finished(), plan=Plan(exchange_now_ms=NOW, parts=rest(*load)))
     workflow, actions = decide(replay_round(ended), NOW, POLICY, W)
     assert actions == [Launch(SINK)]
     assert (attempt(workflow, SINK).replay, attempt(workflow, SINK).number) == (True, 2)
@@ -300,7 +308,7 @@ def test_an_ended_attempt_that_was_asked_to_stop_as_stuck_does_not_hold_up_the_s
 
 
 def test_a_live_workflow_gives_its_loader_and_its_sink_what_is_left_of_five_seconds() -> None:
-    live = replace(running(), endless=True, ledger=Ledger(stream_ms=DAY_START), stop_asked_ms=NOW)
+    live = changed(running(), endless=True, ledger=Ledger(stream_ms=DAY_START), stop_asked_ms=NOW)
     workflow, actions = decide(live, NOW, POLICY, W)
     assert actions == [SendStop(LOADER)]
     assert decide(workflow, NOW + 3_500, POLICY, W)[1] == [SendStop(LOADER)]
@@ -322,14 +330,14 @@ def test_a_live_workflow_gives_its_loader_and_its_sink_what_is_left_of_five_seco
 def test_a_live_workflow_has_not_finished_where_its_sink_left_what_its_loader_had_sent(
     left: int | None, status: Status
 ) -> None:
-    live = replace(finished(), endless=True, ledger=Ledger(stream_ms=DAY_START), stop_asked_ms=NOW, surveyed=True)
-    live = replace(live, proof=proof(Verdict.STORED)).with_step(replace(step(live, SINK), left=left))
+    live = changed(finished(), endless=True, ledger=Ledger(stream_ms=DAY_START), stop_asked_ms=NOW, surveyed=True)
+    live = changed(live, proof=proof(Verdict.STORED)).with_step(replace(step(live, SINK), left=left))
     assert decide(live, NOW, POLICY, W)[0].status is status
 
 
 @pytest.mark.parametrize(("status", "read"), [(StepStatus.INTERRUPTED, 0), (StepStatus.FINISHED, 1)])
 def test_letters_that_a_stopped_replay_did_not_come_to_are_not_taken_for_read(status: StepStatus, read: int) -> None:
-    live = replace(finished(), endless=True, ledger=Ledger(stream_ms=DAY_START), stop_asked_ms=NOW, surveyed=True)
+    live = changed(finished(), endless=True, ledger=Ledger(stream_ms=DAY_START), stop_asked_ms=NOW, surveyed=True)
     replay = replace(step(live, SINK), replay=True, letters=("0:3:4",), status=status)
-    found = decide(replace(live, proof=proof(Verdict.STORED)).with_step(replay), NOW, POLICY, W)[0]
+    found = decide(changed(live, proof=proof(Verdict.STORED)).with_step(replay), NOW, POLICY, W)[0]
     assert (found.status, step(found, SINK).status, len(read_letters(found))) == (Status.FINISHED, status, read)

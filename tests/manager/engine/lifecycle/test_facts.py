@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.engine.document import Attempt, Failure, Plan, Proof, Status, StepStatus, Workflow
+from streamforge.manager.engine.document import Attempt, Failure, Status, StepStatus, Workflow
 from streamforge.manager.engine.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, SendStop
+from streamforge.manager.engine.lifecycle.ban import Banned
 from streamforge.manager.engine.lifecycle.conditions import Conditions
 from streamforge.manager.engine.lifecycle.decision import decide
-from streamforge.manager.engine.lifecycle.facts import (
+from streamforge.manager.engine.lifecycle.facts import Replay, Request, Retry, Stop, apply, failed, grant
+from streamforge.manager.engine.lifecycle.findings import (
     Fact,
     Failed,
     Finding,
@@ -18,20 +20,14 @@ from streamforge.manager.engine.lifecycle.facts import (
     Planned,
     Proven,
     Refused,
-    Replay,
-    Request,
-    Retry,
-    Stop,
     TopicsRemoved,
     Unanswered,
-    apply,
-    failed,
-    grant,
 )
-from streamforge.manager.engine.lifecycle.retry_policy import Banned, backoff_ms
+from streamforge.manager.engine.lifecycle.retry_policy import backoff_ms
+from streamforge.manager.engine.refusals import NotNow
 from streamforge.manager.engine.stored_document import decode_workflow, encode_workflow
 from streamforge.manager.policy import Policy
-from streamforge.manager.use_cases import NotNow
+from streamforge.manager.workflows.series.model import Plan, SeriesProof, plan_of, proof_of
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import format_ms
 from tests.manager.support import (
@@ -43,6 +39,7 @@ from tests.manager.support import (
     POLICY,
     SINK,
     accepted,
+    changed,
     decide_running,
     replace,
     rest,
@@ -52,7 +49,7 @@ from tests.manager.support import (
 
 PLAN = Plan(exchange_now_ms=NOW, parts=rest(DAY), expected=1440)
 FAILURE = Failure(reason="no such symbol", next_step="correct it")
-PROOF = Proof(
+PROOF = SeriesProof(
     round=1,
     checked_ms=NOW,
     expected=1440,
@@ -82,7 +79,7 @@ def folded(workflow: Workflow, finding: Finding, policy: Policy = POLICY) -> Wor
 
 
 def ended(status: Status, **fields: Any) -> Workflow:
-    return replace(accepted(), status=status, ended_ms=NOW, plan=PLAN, **fields)
+    return changed(accepted(), status=status, ended_ms=NOW, plan=PLAN, **fields)
 
 
 @pytest.mark.parametrize("finding", FINDINGS, ids=lambda finding: type(finding).__name__)
@@ -105,7 +102,7 @@ def test_a_plan_lets_the_loaders_load_what_it_names_once() -> None:
     begun = replace(accepted(), status=Status.RUNNING, asking_failures=3, waiting_for="the exchange")
     fact = Fact(begun.epoch, Planned(PLAN))
     planned = apply(begun, fact, POLICY)
-    assert (planned.plan, planned.asking_failures, planned.waiting_for) == (PLAN, 0, "")
+    assert (plan_of(planned), planned.asking_failures, planned.waiting_for) == (PLAN, 0, "")
     assert step(planned, LOADER).ranges == (DAY,)
     assert apply(planned, fact, POLICY) == planned
 
@@ -114,8 +111,8 @@ def test_a_proof_is_kept_and_a_survey_says_that_it_was_made() -> None:
     before = ended(Status.ERROR, asking_failures=3)
     asked, surveyed = (folded(before, Proven(proof=PROOF, asked=asked)) for asked in (True, False))
     assert (asked.asking_failures, surveyed.asking_failures) == (0, 0), "the exchange answers"
-    assert (asked.proof, asked.surveyed) == (PROOF, False)
-    assert (surveyed.proof, surveyed.surveyed) == (PROOF, True)
+    assert (proof_of(asked), asked.surveyed) == (PROOF, False)
+    assert (proof_of(surveyed), surveyed.surveyed) == (PROOF, True)
 
 
 def test_what_sinks_have_left_is_kept_with_their_steps() -> None:
@@ -294,7 +291,7 @@ def test_each_thing_that_makes_results_out_of_date_begins_an_epoch() -> None:
     workflow = next_one(folded(workflow, Planned(PLAN)))
     workflow = replace(workflow, steps=tuple(replace(s, status=StepStatus.FINISHED) for s in workflow.steps))
     ours = replace(PROOF, segments=(replace(PROOF.segments[0], verdict=Verdict.OURS),))
-    workflow = next_one(decide(replace(workflow, proof=ours), NOW, POLICY, Conditions())[0])  # a repair
+    workflow = next_one(decide(changed(workflow, proof=ours), NOW, POLICY, Conditions())[0])  # a repair
     workflow = next_one(grant(workflow, Stop(), NOW))
     workflow = next_one(decide(replace(workflow, surveyed=True), NOW, POLICY, Conditions())[0])
     assert workflow.status is Status.INTERRUPTED

@@ -8,6 +8,7 @@ from streamforge.manager.engine.lifecycle.conditions import Conditions
 from streamforge.manager.engine.lifecycle.decision import decide
 from streamforge.manager.engine.lifecycle.fold import fold_event, fold_jobs
 from streamforge.manager.engine.stored_document import decode_workflow, encode_workflow
+from streamforge.manager.workflows.history.model import History
 from streamforge_utils.model.coverage import IdsRead
 from streamforge_utils.model.messages import Progress
 from streamforge_utils.model.timeranges import parse_time_range
@@ -123,11 +124,11 @@ def test_what_a_loader_has_read_is_kept_over_attempts_as_far_as_it_can_be_read(w
         assert attempt(workflow, LOADER).read == ()
         workflow = decode_workflow(encode_workflow(workflow))
         if number == 0:
-            assert workflow.read == msgspec.convert(told, tuple[IdsRead, ...])
+            assert workflow.part(History).read == msgspec.convert(told, tuple[IdsRead, ...])
         workflow = decide(workflow, NOW + (number + 1) * 3_600_000, POLICY, Conditions())[0]
         if number < POLICY.max_failures - 1:
             assert attempt(workflow, LOADER).number == number + 2
-    assert workflow.read == (IdsRead(start_ms=0, end_ms=30, first_id=3, last_id=9),)
+    assert workflow.part(History).read == (IdsRead(start_ms=0, end_ms=30, first_id=3, last_id=9),)
 
 
 def test_hearing_twice_is_hearing_once(workflow: Workflow) -> None:

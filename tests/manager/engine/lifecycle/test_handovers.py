@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.engine.document import StepStatus, Workflow
+from streamforge.manager.engine.document import Handover, StepStatus, Workflow
 from streamforge.manager.engine.lifecycle.actions import EndJob, Launch, SendStop, TakeOver, WriteTerminalEvent
 from streamforge.manager.engine.lifecycle.conditions import Conditions
 from streamforge.manager.engine.lifecycle.decision import decide
@@ -14,7 +14,6 @@ from streamforge.manager.engine.lifecycle.fold import fold_event, fold_jobs, wit
 from streamforge.manager.engine.lifecycle.rounds import next_number, next_round
 from streamforge.manager.engine.lifecycle.topic_lifetime import may_trim
 from streamforge.manager.engine.stored_document import decode_workflow, encode_workflow
-from streamforge.manager.handover_state import Handover
 from streamforge.manager.workflows.live.model import Ledger
 from streamforge_utils.model.messages import Live, Progress
 from streamforge_utils.runtime.worker_definition import Source
@@ -24,6 +23,7 @@ from tests.manager.support import (
     POLICY,
     SINK,
     attempt,
+    changed,
     decide_running,
     job_named,
     replace,
@@ -35,7 +35,7 @@ from tests.manager.support import (
 
 def live(**fields: Any) -> Workflow:
     """A live workflow whose jobs run; the loader's attempt with the fields."""
-    workflow = replace(decide_running(), endless=True, ledger=Ledger(stream_ms=NOW, compared_ms=NOW))
+    workflow = changed(decide_running(), endless=True, ledger=Ledger(stream_ms=NOW, compared_ms=NOW))
     workflow = workflow.with_step(replace(step(workflow, LOADER), source=Source.STREAM))
     return with_attempt(workflow, LOADER, **{"progress": Progress(live=Live(frame_age_s=0.1)), **fields})
 

@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.engine.document import Attempt, Part, Plan, Step, StepStatus, Workflow
+from streamforge.manager.engine.document import Attempt, Step, StepStatus, Workflow
 from streamforge.manager.engine.lifecycle.job_spec import job_of, start_command, topics_of
+from streamforge.manager.workflows.series.model import Part, Plan, plan_of
 from streamforge_utils.model.messages import Command, Progress
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.model.topic_reading import PartitionRange
 from streamforge_utils.ports.bus import HEADERS_BYTES, Retention, TopicSpec
 from streamforge_utils.ports.launcher import JobSpec
 from streamforge_utils.runtime.worker_definition import Role, Source
-from tests.manager.support import HOUR_MS, LOADER, NOW, POLICY, SINK, planned, replace, step
+from tests.manager.support import HOUR_MS, LOADER, NOW, POLICY, SINK, changed, planned, replace, step, the_plan
 
 QUEUE = "wf-btcusdt-api_candles_1m-20240801-abc123"
 SPAN = "2024-08-01:2024-08-02"
@@ -119,9 +120,9 @@ def test_a_loader_by_ids_goes_on_behind_the_last_record_that_is_there(
         for number, position, last_id in reached
     )
     of, attempt = workflow(), Attempt(number=3, job="job-x-3", planned_ms=NOW, ranges=(RANGE,))
-    assert of.plan is not None
+    assert plan_of(of) is not None
     part = Part(span=parse_time_range(RANGE), first_id=77)
-    of = replace(of, plan=replace(of.plan, parts=(part,)))
+    of = changed(of, plan=replace(the_plan(of), parts=(part,)))
     loader = replace(step(of, LOADER), attempts=(*attempts, attempt), round_from=2)
     environment = job_of(of, loader, attempt, **GIVEN).environment
     assert environment.get("STREAMFORGE_FIRST_ID") == told
@@ -194,7 +195,7 @@ def test_the_start_command_names_the_range_that_was_planned() -> None:
     over = Plan(exchange_now_ms=NOW, until_ms=workflow().span.end_ms - HOUR_MS)
     of, attempt = step(workflow(), LOADER), Attempt(number=3, job="job-x-3", planned_ms=NOW)
     for plan, span in ((over, "2024-08-01:2024-08-01T23:00Z"), (replace(over, until_ms=0), SPAN)):
-        assert start_command(replace(workflow(), plan=plan), of, attempt).time_range == span
+        assert start_command(changed(workflow(), plan=plan), of, attempt).time_range == span
 
 
 def test_the_topics_make_room_as_the_sinks_read() -> None:

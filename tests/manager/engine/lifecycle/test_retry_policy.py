@@ -10,20 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge.manager.engine.document import StepStatus, Workflow
+from streamforge.manager.engine.lifecycle.ban import LONGEST_BAN_MS, Ban, Banned, fold_ban
 from streamforge.manager.engine.lifecycle.conditions import Conditions
 from streamforge.manager.engine.lifecycle.decision import decide
 from streamforge.manager.engine.lifecycle.fold import fold_event
-from streamforge.manager.engine.lifecycle.retry_policy import (
-    LONGEST_BAN_MS,
-    STOP,
-    STUCK,
-    Ban,
-    Banned,
-    apply_retry_policy,
-    backoff_ms,
-    fold_ban,
-    remaining,
-)
+from streamforge.manager.engine.lifecycle.retry_policy import STOP, STUCK, apply_retry_policy, backoff_ms, remaining
 from streamforge_utils.model.messages import Event, Progress
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.runtime.worker_definition import Source

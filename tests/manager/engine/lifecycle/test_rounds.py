@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge.manager.engine.document import (
-    Attempt,
-    Failure,
-    Part,
-    Plan,
-    Proof,
-    Remark,
-    Status,
-    StepStatus,
-    Workflow,
-)
+from streamforge.manager.engine.document import Attempt, Failure, Remark, Status, StepStatus, Workflow
 from streamforge.manager.engine.lifecycle.conditions import Conditions
 from streamforge.manager.engine.lifecycle.decision import decide
-from streamforge.manager.engine.lifecycle.facts import Fact, Replay, Retry, TopicsRemoved, apply, grant
+from streamforge.manager.engine.lifecycle.facts import Replay, Retry, apply, grant
+from streamforge.manager.engine.lifecycle.findings import Fact, TopicsRemoved
 from streamforge.manager.engine.lifecycle.rounds import (
     MAX_RANGES,
     joined,
     next_attempt,
     next_round,
-    repair_round,
+    read_letters,
     replay_round,
 )
-from streamforge.manager.read_letters import read_letters
+from streamforge.manager.workflows.series.model import Part, Plan, SeriesProof
+from streamforge.manager.workflows.series.rounds import repair_round
 from streamforge_utils.model.coverage import IdsRead
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.model.topic_reading import PartitionRange
 from streamforge_utils.runtime.worker_definition import Source
-from tests.manager.support import DAY, DAY_START, HOUR_MS, LOADER, NOW, POLICY, SINK, accepted, replace, rest, step
+from tests.manager.support import (
+    DAY,
+    DAY_START,
+    HOUR_MS,
+    LOADER,
+    NOW,
+    POLICY,
+    SINK,
+    accepted,
+    changed,
+    replace,
+    rest,
+    step,
+)
 
 FAILURE = Failure(reason="no such symbol", next_step="correct it")
 PLAN = Plan(exchange_now_ms=NOW, parts=rest(DAY), expected=1440)
@@ -43,11 +48,11 @@ DOUBT = (Remark(TimeRange(DAY_START, DAY_START + HOUR_MS), "published 12, read 3
 def ended() -> Workflow:
     """A failed workflow of which every field says something."""
     fresh = accepted()
-    return replace(
+    return changed(
         fresh,
         status=Status.ERROR,
         plan=PLAN,
-        proof=Proof(round=3, checked_ms=NOW, expected=1, stored=0, segments=()),
+        proof=SeriesProof(round=3, checked_ms=NOW, expected=1, stored=0, segments=()),
         asking_failures=3,
         not_before_ms=NOW,
         waiting_for="the exchange",
@@ -93,7 +98,7 @@ def test_a_replay_keeps_the_plan_and_how_it_had_ended_and_its_loaders_have_nothi
     again = grant(ended(), Replay(), NOW)
     loader, sink = (replace(step(accepted(), target), attempts=PAST, round_from=8) for target in (LOADER, SINK))
     steps = {LOADER: replace(loader, status=StepStatus.FINISHED), SINK: replace(sink, replay=True)}
-    assert again == replace(
+    assert again == changed(
         accepted(),
         epoch=again.epoch,
         plan=PLAN,
@@ -108,7 +113,7 @@ def test_a_replay_keeps_the_plan_and_how_it_had_ended_and_its_loaders_have_nothi
 @pytest.mark.parametrize("outcome", ["finished", "interrupted", None])
 def test_after_a_replay_only_a_loader_that_had_not_finished_is_interrupted(outcome: str | None) -> None:
     attempts = {LOADER: () if outcome is None else (replace(PAST[0], ended_ms=NOW, outcome=outcome),), SINK: ()}
-    before = replace(accepted(), plan=PLAN, waiting_for="")
+    before = changed(accepted(), plan=PLAN, waiting_for="")
     replaying = replay_round(
         replace(before, steps=tuple(replace(one, attempts=attempts[one.target]) for one in before.steps))
     )
@@ -147,7 +152,7 @@ def test_each_loader_has_the_parts_of_its_source_and_one_without_has_finished(
 ) -> None:
     workflow = with_bulk_loader()
     plan = Plan(exchange_now_ms=NOW, parts=parts)
-    going = next_round(replace(workflow, plan=plan), plan.ranges)
+    going = next_round(changed(workflow, plan=plan), plan.ranges)
     for target, part, loads in (("bulk", ARCHIVE, bulk), (LOADER, REST, rest_)):
         found = step(going, target)
         assert found.ranges == ((str(part.span),) if loads else ())
@@ -162,7 +167,7 @@ def test_holes_are_loaded_again_over_rest_where_a_loader_can() -> None:
     assert (step(repaired, LOADER).ranges, step(repaired, "bulk").ranges) == ((DAY,), ())
     alone = replace(workflow, steps=tuple(one for one in workflow.steps if one.target != LOADER))
     assert step(repair_round(alone, [day]), "bulk").ranges == (DAY,)
-    with_floor = replace(workflow, plan=replace(PLAN, floor_ms=day.start_ms + HOUR_MS, floor_id=7))
+    with_floor = changed(workflow, plan=replace(PLAN, floor_ms=day.start_ms + HOUR_MS, floor_id=7))
     repaired = repair_round(with_floor, [TimeRange(day.start_ms - HOUR_MS, day.start_ms), day])
     assert (step(repaired, LOADER).ranges, step(repaired, "bulk").ranges) == (
         ("2024-08-01T01:00Z:2024-08-02",),

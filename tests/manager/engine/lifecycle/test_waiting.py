@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge.manager.engine.document import Attempt, Failure, Proof, Status, StepStatus, Workflow
+from streamforge.manager.engine.document import Attempt, Failure, Status, StepStatus, Workflow
 from streamforge.manager.engine.lifecycle.actions import Launch, Prepare, Prove
 from streamforge.manager.engine.lifecycle.conditions import Conditions
 from streamforge.manager.engine.lifecycle.decision import decide
+from streamforge.manager.workflows.series.model import SeriesProof
 from streamforge_utils.model.coverage import Segment, Verdict
 from tests.manager.support import (
     DAY_START,
@@ -17,6 +18,7 @@ from tests.manager.support import (
     POLICY,
     SINK,
     accepted,
+    changed,
     decide_running,
     replace,
     step,
@@ -71,8 +73,8 @@ def test_what_the_questions_wait_for_is_told() -> None:
 
 
 def test_what_is_finished_waits_for_nothing() -> None:
-    proof = Proof(round=1, checked_ms=NOW, expected=0, stored=0, segments=())
-    done, _ = decide(replace(finished(), proof=proof, waiting_for="the exchange"), NOW, POLICY, W)
+    proof = SeriesProof(round=1, checked_ms=NOW, expected=0, stored=0, segments=())
+    done, _ = decide(changed(finished(), proof=proof, waiting_for="the exchange"), NOW, POLICY, W)
     assert (done.status, done.waiting_for) == (Status.FINISHED, "")
 
 
@@ -82,8 +84,8 @@ def test_the_first_five_holes_that_stay_are_named_and_all_are_counted() -> None:
         Segment(start_ms=DAY_START + n * MINUTE_MS, end_ms=DAY_START + (n + 1) * MINUTE_MS, verdict=verdict)
         for n, verdict in enumerate(verdicts)
     )
-    proof = Proof(round=6, checked_ms=NOW, expected=9, stored=3, segments=segments)
-    failed, _ = decide(replace(finished(), repairs=5, proof=proof), NOW, POLICY, W)
+    proof = SeriesProof(round=6, checked_ms=NOW, expected=9, stored=3, segments=segments)
+    failed, _ = decide(changed(finished(), repairs=5, proof=proof), NOW, POLICY, W)
     assert failed.failure == Failure(
         code="holes-left",
         reason="6 holes are still there after 5 rounds of repair: 2024-08-01:2024-08-01T00:01Z, "
@@ -95,10 +97,10 @@ def test_the_first_five_holes_that_stay_are_named_and_all_are_counted() -> None:
 
 def test_records_that_contradict_each_other_are_loaded_again_and_then_named_with_the_reason() -> None:
     hole = Segment(start_ms=DAY_START, end_ms=DAY_START + MINUTE_MS, verdict=Verdict.OURS, cause="5 ends with trade 9")
-    proof = Proof(round=6, checked_ms=NOW, expected=9, stored=7, segments=(hole,))
-    again, _ = decide(replace(finished(), proof=proof), NOW, POLICY, W)
+    proof = SeriesProof(round=6, checked_ms=NOW, expected=9, stored=7, segments=(hole,))
+    again, _ = decide(changed(finished(), proof=proof), NOW, POLICY, W)
     assert (again.repairs, again.failure) == (1, None)
-    failed, _ = decide(replace(finished(), repairs=5, proof=proof), NOW, POLICY, W)
+    failed, _ = decide(changed(finished(), repairs=5, proof=proof), NOW, POLICY, W)
     assert failed.failure == Failure(
         code="holes-left",
         reason="1 holes are still there after 5 rounds of repair: 2024-08-01:2024-08-01T00:01Z (5 ends with trade 9)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from streamforge.manager.engine.lifecycle.retry_policy import Ban, Banned
+from streamforge.manager.engine.lifecycle.ban import Ban, Banned
 from streamforge.manager.engine.persistence.bans import KIND, Bans
 from streamforge_utils.model.errors import ConflictError, RetryableError
 from streamforge_utils.ports.store import State

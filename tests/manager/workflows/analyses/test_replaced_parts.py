@@ -23,6 +23,7 @@ from streamforge.manager.persistence.named_locks import NamedLocks
 from streamforge.manager.workflows.analyses import replaced_parts
 from streamforge.manager.workflows.analyses.graph_input import GraphInput
 from streamforge.manager.workflows.analyses.graph_proof import prove_graph
+from streamforge.manager.workflows.analyses.model import Analysis
 from streamforge.manager.workflows.analyses.objects import content_of, name_held
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.errors import RetryableError
@@ -83,8 +84,8 @@ class Graphs:
         return GraphInput(graph="g", definition=DAILY, type="api_candles_1h", symbols=tuple(MARKET))
 
     def goes_on(self, queue_id: str, graph: str = "g") -> None:
-        made = msgspec.structs.replace(self.graph(), graph=graph)
-        self.live[queue_id] = SimpleNamespace(workflow=SimpleNamespace(queue_id=queue_id, graph=made))
+        made = Analysis(made=msgspec.structs.replace(self.graph(), graph=graph))
+        self.live[queue_id] = SimpleNamespace(workflow=SimpleNamespace(queue_id=queue_id, form=made))
 
     async def build(self, days: int, told: Any = None) -> GraphManifest:
         """What graph-builder does, but for documents. told: as of `GraphBuilder.build`."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from streamforge.manager.engine.document import Status, StepStatus, Workflow
 from streamforge.manager.use_cases import StartRequest
+from streamforge.manager.workflows.series.model import plan_of
 from streamforge_utils.model.kinds.candles import Interval
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memoryarchive import TARGET, MemoryArchive, published
@@ -22,6 +23,7 @@ from tests.manager.support import (
     attempt,
     replace,
     said,
+    the_plan,
 )
 
 DAYS = 9
@@ -84,5 +86,5 @@ async def finished(world: World, queue_id: str) -> Workflow:
 
 
 def parts(workflow: Workflow) -> list[tuple[str, str]]:
-    assert workflow.plan is not None
-    return [(str(part.span), part.source.value) for part in workflow.plan.parts]
+    assert plan_of(workflow) is not None
+    return [(str(part.span), part.source.value) for part in the_plan(workflow).parts]

@@ -6,14 +6,15 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from streamforge.manager.engine.document import SourceChoice, Status, StepStatus, Workflow
+from streamforge.manager.engine.document import Status, StepStatus, Workflow
+from streamforge.manager.workflows.series.model import SourceChoice, proof_of
 from streamforge_utils.model.coverage import FILE_AWAITED, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.runtime.archive_loader import UNSERVED
 from tests.doubles.memoryarchive import TARGET, MemoryArchive, published, with_files
 from tests.manager.execution.world import SERIES, exchange_of, store_bars, turns_until_ended
-from tests.manager.support import DAY_MS, DAY_START, LOADER, MINUTE_MS, SINK, World, attempt, replace, said
+from tests.manager.support import DAY_MS, DAY_START, LOADER, MINUTE_MS, SINK, World, attempt, replace, said, the_proof
 from tests.manager.workflows.history.source_rig import (
     OPENS,
     REQUEST,
@@ -64,8 +65,8 @@ async def test_a_hole_that_rest_does_not_fill_is_looked_for_in_files_once(world:
         third = await again(world, workflow.queue_id)
         all_end(world, third)
     done = await finished(world, workflow.queue_id)
-    assert done.proof is not None
-    found = [one.verdict for one in done.proof.segments if one.start_ms <= lacking < one.end_ms]
+    assert proof_of(done) is not None
+    found = [one.verdict for one in the_proof(done).segments if one.start_ms <= lacking < one.end_ms]
     assert found == [Verdict.STORED if there else Verdict.EXCHANGE]
 
 
@@ -93,8 +94,8 @@ async def test_a_hole_is_looked_for_in_all_files_that_have_some_of_it(
     store_bars(world, second, list(range(found.start_ms, found.end_ms, MINUTE_MS)))
     all_end(world, second)
     done = await finished(world, workflow.queue_id)
-    assert done.proof is not None
-    verdicts = {one.verdict: (one.start_ms, one.end_ms) for one in done.proof.segments}
+    assert proof_of(done) is not None
+    verdicts = {one.verdict: (one.start_ms, one.end_ms) for one in the_proof(done).segments}
     assert verdicts.get(Verdict.EXCHANGE) == (None if found == lacking else (found.end_ms, lacking.end_ms))
 
 

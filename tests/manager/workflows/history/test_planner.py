@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.engine.document import Part, Plan
 from streamforge.manager.engine.lifecycle.rounds import MAX_RANGES
 from streamforge.manager.engine.persistence.workflow_store import OutOfDate
 from streamforge.manager.workflows.history.planner import prepare, verified
 from streamforge.manager.workflows.history.source_plan import file_due_ms
+from streamforge.manager.workflows.series.model import Part, Plan, loaded_series
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.candles import Candle, Interval
@@ -278,14 +278,14 @@ async def a_world() -> World:
     world = World()
     await world.start()
     hold(world.store, *map(minute, range(5)), collection=C)
-    await world.deps.coverage.lay_over(accepted().series, [of_minutes(0, 5), of_minutes(1440, 1445)])
+    await world.deps.coverage.lay_over(loaded_series(accepted()), [of_minutes(0, 5), of_minutes(1440, 1445)])
     await world.deps.workflows.create(accepted())
     return world
 
 
 async def test_what_is_gone_of_the_range_is_ours_and_the_rest_stays_as_it_is_known() -> None:
     world = await a_world()
-    before = await world.deps.coverage.known(accepted().series)
+    before = await world.deps.coverage.known(loaded_series(accepted()))
     assert await verified(world.deps, accepted()) == before
     del world.store.documents[C][candle_key("BTCUSDT", "1m", DAY_START + 2 * MINUTE_MS)]
     after = await verified(world.deps, accepted())
@@ -295,16 +295,16 @@ async def test_what_is_gone_of_the_range_is_ours_and_the_rest_stays_as_it_is_kno
         of_minutes(3, 5),
         of_minutes(1440, 1445),  # not of the range, and not counted
     )
-    assert await world.deps.coverage.known(accepted().series) == after
+    assert await world.deps.coverage.known(loaded_series(accepted())) == after
 
 
 async def test_what_is_found_gone_in_an_epoch_that_is_over_is_not_learnt() -> None:
     world = await a_world()
-    before = await world.deps.coverage.known(accepted().series)
+    before = await world.deps.coverage.known(loaded_series(accepted()))
     world.store.documents[C].clear()
     with pytest.raises(OutOfDate):
         await verified(world.deps, accepted().next_epoch())
-    assert await world.deps.coverage.known(accepted().series) == before
+    assert await world.deps.coverage.known(loaded_series(accepted())) == before
 
 
 async def test_where_the_number_is_right_no_key_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,7 +317,7 @@ async def test_where_the_number_is_right_no_key_is_read(monkeypatch: pytest.Monk
     assert (await verified(world.deps, accepted())).segments[0] == of_minutes(0, 5)
 
 
-@pytest.mark.parametrize("name", [C, accepted().series.id])
+@pytest.mark.parametrize("name", [C, loaded_series(accepted()).id])
 async def test_who_removes_meanwhile_is_waited_for(name: str) -> None:
     world = await a_world()
     locks = world.deps.coverage.locks

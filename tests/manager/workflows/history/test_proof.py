@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.engine.document import Plan, Proof, Workflow
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.refusals import ExchangeFailed
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.workflows.history.planner import ExchangeFailed
 from streamforge.manager.workflows.history.proof import ask_again, prove
+from streamforge.manager.workflows.series.model import Plan, SeriesProof, loaded_series
 from streamforge_utils.model.coverage import Segment, Verdict, verdict_of
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.candles import Candle, Interval
@@ -20,7 +21,7 @@ from tests.doubles import ticks
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
 from tests.manager.execution.world import SERIES, C, exchange_of, hold, minute, segment, span, stored
-from tests.manager.support import DAY_MS, DAY_START, NOW, World, accepted, replace, rest
+from tests.manager.support import DAY_MS, DAY_START, NOW, World, accepted, changed, replace, rest
 from tests.runtime.rig import until
 
 M1 = Interval.M1
@@ -74,7 +75,7 @@ async def test_a_hole_of_more_bars_than_a_question_has_is_asked_for_in_parts() -
 
 
 def of_ten(**fields: Any) -> Workflow:
-    return replace(accepted(time_range=str(span(0, 10)), collection=C), **fields)
+    return changed(accepted(time_range=str(span(0, 10)), collection=C), **fields)
 
 
 def plan_of(*load: TimeRange, settled: Sequence[Segment] = (), until_ms: int | None = None) -> Plan:
@@ -99,7 +100,7 @@ async def test_a_proof_says_its_round_its_time_and_counts_what_the_exchange_ever
     world = await a_world({C: (3, 4, 5)}, opens=(3, 4, 5, 6))
     plan = plan_of(span(3, 9), settled=settled, until_ms=minute(9))
     proof = await prove(world.deps, of_ten(repairs=2, plan=plan), plan, ask=True)
-    assert proof == Proof(
+    assert proof == SeriesProof(
         round=3,
         checked_ms=NOW,
         expected=7,
@@ -344,7 +345,7 @@ async def three_days(opens: Sequence[int], there: dict[str, Sequence[int]]) -> t
     workflow = replace(accepted(type="api_candles_3d", time_range=str(wanted), collection=C), span=wanted)
     await world.deps.workflows.create(workflow)
     for collection, numbers in there.items():
-        hold(world.store, *(opens[number] for number in numbers), series=workflow.series, collection=collection)
+        hold(world.store, *(opens[number] for number in numbers), series=loaded_series(workflow), collection=collection)
     return world, workflow
 
 
@@ -353,12 +354,12 @@ async def test_bars_of_three_days_are_proven_on_the_grid_of_the_plan_or_of_what_
     opens = [DAY_START - 30 * DAY_MS + n * 3 * DAY_MS for n in range(4)]
     world, workflow = await three_days(opens, {C: (0, 1, 2)})
     if not in_plan:
-        await world.deps.coverage.prove(workflow.series, [], opens[2], NOW)
+        await world.deps.coverage.prove(loaded_series(workflow), [], opens[2], NOW)
     plan = replace(plan_of(workflow.span), phase_ms=opens[1] if in_plan else None)
     proof = await prove(world.deps, workflow, plan, ask=True)
     assert (proof.expected, proof.stored) == (4, 3)
     assert proof.segments[-1].span == TimeRange(opens[3], workflow.span.end_ms)
-    assert (await world.deps.coverage.known(workflow.series)).phase_ms == (opens[1] if in_plan else opens[2])
+    assert (await world.deps.coverage.known(loaded_series(workflow))).phase_ms == (opens[1] if in_plan else opens[2])
 
 
 async def test_bars_of_three_days_in_other_collections_are_counted_on_their_grid_too() -> None:
@@ -367,7 +368,7 @@ async def test_bars_of_three_days_in_other_collections_are_counted_on_their_grid
     world, workflow = await three_days(opens, {OTHER: (0, 3, 5), C: (1, 4)})
     wanted = workflow.span
     held = Segment(start_ms=wanted.start_ms, end_ms=wanted.end_ms, verdict=Verdict.STORED, collection=OTHER)
-    await world.deps.coverage.lay_over(workflow.series, [held])
+    await world.deps.coverage.lay_over(loaded_series(workflow), [held])
     plan = replace(plan_of(TimeRange(opens[4], wanted.end_ms)), phase_ms=opens[0])
     proof = await prove(world.deps, workflow, plan, ask=True)
     assert [(s.verdict, s.collection, s.records) for s in proof.segments] == [

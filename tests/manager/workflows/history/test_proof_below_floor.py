@@ -11,9 +11,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from streamforge.manager.engine.document import Part, Plan, Proof, Remark, Status, StepStatus
+from streamforge.manager.engine.document import Remark, Status, StepStatus
 from streamforge.manager.engine.lifecycle.rounds import next_round
 from streamforge.manager.workflows.history.proof import prove
+from streamforge.manager.workflows.series.model import Part, Plan, SeriesProof
 from streamforge_utils.model.coverage import IdsRead, Segment, Verdict, verdict_of
 from streamforge_utils.model.kinds.paging import ById
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
@@ -22,7 +23,7 @@ from tests.doubles import ticks
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memoryarchive import TARGET, with_files
 from tests.manager.execution.world import C, create
-from tests.manager.support import LOADER, POLICY, SINK, World, accepted, attempt, replace, said, step
+from tests.manager.support import LOADER, POLICY, SINK, World, accepted, attempt, changed, replace, said, step
 
 pytestmark = pytest.mark.usefixtures("ticks")
 
@@ -73,7 +74,7 @@ async def proven(
     settled: tuple[Segment, ...] = (),
     market: Mapping[int, int] = ALL,
     floor: int = FLOOR,
-) -> tuple[Proof, World]:
+) -> tuple[SeriesProof, World]:
     """What is proven of files that gave the ids `stored`. lost: ids that the exchange has lost, too.
 
     known: what the coverage has before. reads: what the loader has told; None: that it has read everything.
@@ -83,8 +84,8 @@ async def proven(
     await world.start()
     await world.deps.coverage.prove(ticks.SERIES, known, None, ticks.NOW)
     ticks.hold(world.store, [(number, market[number]) for number in sorted(stored)], C)
-    workflow = replace(accepted(time_range=str(whole), collection=C), type="api_ticks", disputed=disputed)
-    workflow = replace(workflow, read=(read(whole),) if reads is None else tuple(reads))
+    workflow = changed(accepted(time_range=str(whole), collection=C), type="api_ticks", disputed=disputed)
+    workflow = changed(workflow, read=(read(whole),) if reads is None else tuple(reads))
     await world.deps.workflows.create(workflow)
     plan = Plan(
         exchange_now_ms=ticks.NOW,
@@ -257,7 +258,7 @@ async def test_what_was_read_of_files_and_did_not_come_to_the_store_is_loaded_ag
     plan = Plan(
         exchange_now_ms=ticks.NOW, parts=(Part(span=whole, source=Source.ARCHIVE),), floor_ms=FLOOR_MS, floor_id=FLOOR
     )
-    fresh = replace(accepted(time_range=str(whole)), type="api_ticks", status=Status.RUNNING, plan=plan)
+    fresh = changed(accepted(time_range=str(whole)), type="api_ticks", status=Status.RUNNING, plan=plan)
     loader = replace(step(fresh, LOADER), target=TARGET, source=Source.ARCHIVE)
     fresh = next_round(replace(fresh, steps=(step(fresh, SINK), loader)), plan.ranges)
     exchange = ticks.TickExchange(list(ALL.items())[FLOOR - 1 :], now_ms=ticks.NOW)

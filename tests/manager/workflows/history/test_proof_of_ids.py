@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from streamforge.manager.engine.document import Plan, Proof, Status
+from streamforge.manager.engine.document import Status
 from streamforge.manager.workflows.history.proof import prove
+from streamforge.manager.workflows.series.model import Plan, SeriesProof
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange
 from tests.doubles import ticks
@@ -64,7 +65,7 @@ async def a_world(
 
 async def proven(
     world: World, *load: TimeRange, ask: bool = True, expected: int = 0, whole: TimeRange = WHOLE
-) -> Proof:
+) -> SeriesProof:
     workflow = replace(accepted(time_range=str(whole), collection=C), type="api_ticks")
     created = await world.deps.workflows.create(workflow)
     plan = Plan(exchange_now_ms=ticks.NOW, parts=rest(*load), expected=expected)
@@ -74,7 +75,7 @@ async def proven(
     return proof
 
 
-def told(proof: Proof) -> list[tuple[str, str | None, int | None, int | None]]:
+def told(proof: SeriesProof) -> list[tuple[str, str | None, int | None, int | None]]:
     return [(one.verdict.value, one.collection, one.first_id, one.last_id) for one in proof.segments]
 
 

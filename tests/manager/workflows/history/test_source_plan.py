@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge.manager.engine.document import Plan
 from streamforge.manager.engine.lifecycle.rounds import MAX_RANGES
 from streamforge.manager.workflows.history.planner import planned, prepare
 from streamforge.manager.workflows.history.source_plan import Sources
+from streamforge.manager.workflows.series.model import Plan
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import Interval

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from streamforge.manager import presentation
-from streamforge.manager.engine.document import SourceChoice, Status, StepStatus
+from streamforge.manager.engine.document import Status, StepStatus
 from streamforge.manager.engine.stored_document import decode_workflow, encode_workflow
 from streamforge.manager.note_codes import Note
+from streamforge.manager.workflows.series.model import SourceChoice, plan_of, proof_of
 from streamforge_utils.model.errors import InvalidInput
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memoryarchive import TARGET, MemoryArchive, with_files
@@ -25,6 +26,8 @@ from tests.manager.support import (
     replace,
     said,
     step,
+    the_plan,
+    the_proof,
 )
 from tests.manager.workflows.history.source_rig import (
     OPENS,
@@ -160,8 +163,8 @@ async def test_what_a_file_with_a_wrong_checksum_gave_is_marked_until_it_is_load
     known = (await world.manager.coverage(workflow.queue_id)).segments
     mark = "checksum-disputed: published 12ab, read 34cd"
     assert [(one.records, one.cause) for one in known] == [(2880, ""), (1440, mark), (6 * 1440, "")]
-    assert done.proof is not None
-    assert [one.cause for one in done.proof.segments] == ["", mark, ""]
+    assert proof_of(done) is not None
+    assert [one.cause for one in the_proof(done).segments] == ["", mark, ""]
     shown = presentation.workflow_answer(done)
     assert shown.remarks == [f"2024-08-03:2024-08-04: {mark}"]
     assert [one.code for one in shown.remark_codes] == ["checksum-disputed"]
@@ -210,8 +213,8 @@ async def test_an_archive_that_fails_while_it_is_read_is_done_without(world: Wor
     for _ in range(4):
         workflow = await again(world, queue_id)
     assert parts(workflow) == [("2024-08-01:2024-08-10", "rest")]
-    assert workflow.plan is not None
-    assert workflow.plan.parts[0].reason == (
+    assert plan_of(workflow) is not None
+    assert the_plan(workflow).parts[0].reason == (
         "loader-producer: 3 attempts failed; the last one: the archive does not answer"
     )
     assert (workflow.status, workflow.failure) == (Status.RUNNING, None)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from streamforge.manager.engine.document import Plan, Workflow
+from streamforge.manager.engine.document import Workflow
 from streamforge.manager.workflows.live.comparison import Comparison
 from streamforge.manager.workflows.live.model import Ledger
+from streamforge.manager.workflows.series.model import Plan, loaded_series
 from streamforge_utils.ports.clock import Clock
 from tests.doubles import ticks
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.world import C
-from tests.manager.support import World, replace, with_attempt
+from tests.manager.support import World, changed, with_attempt
 from tests.manager.support import decide_running as running
 
 STREAM = ticks.START
@@ -39,13 +40,13 @@ class Rig:
         """The coverage: times after `STREAM`, verdicts and ids."""
         return [
             (one.start_ms - STREAM, one.end_ms - STREAM, one.verdict.value, one.first_id, one.last_id)
-            for one in await self.world.deps.coverage.of(self.workflow.series)
+            for one in await self.world.deps.coverage.of(loaded_series(self.workflow))
         ]
 
     async def measure(self, now_ms: int) -> None:
         """Let the latest plan know that the exchange's clock showed `now_ms`."""
         here_ms, coverage = self.world.clock.now_ms(), self.world.deps.coverage
-        await coverage.learn_plan(self.workflow.series, Plan(exchange_now_ms=now_ms), here_ms)
+        await coverage.learn_plan(loaded_series(self.workflow), Plan(exchange_now_ms=now_ms), here_ms)
 
     def wait(self, seconds: float) -> None:
         assert isinstance(self.world.clock, ManualClock)
@@ -61,6 +62,6 @@ async def a_rig(ledger: Ledger | None = None, *, type: str = "api_ticks", clock:
     for target in (one.target for one in workflow.steps):
         workflow = with_attempt(workflow, target, started_ms=0)
     ledger = ledger or Ledger(stream_ms=STREAM)
-    workflow = replace(workflow, type=type, endless=True, ledger=ledger, collection=C)
+    workflow = changed(workflow, type=type, endless=True, ledger=ledger, collection=C)
     await world.deps.workflows.create(workflow)
     return Rig(world, workflow, ledger)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge.manager.engine.document import END_OF_TIME_MS, Proof, Status, StepStatus, Workflow
+from streamforge.manager.engine.document import Status, StepStatus, Workflow
 from streamforge.manager.engine.lifecycle.actions import Prove
 from streamforge.manager.engine.lifecycle.conditions import Conditions
 from streamforge.manager.engine.lifecycle.decision import decide
-from streamforge.manager.engine.lifecycle.facts import Unanswered, _unanswered
+from streamforge.manager.engine.lifecycle.facts import _unanswered
+from streamforge.manager.engine.lifecycle.findings import Unanswered
 from streamforge.manager.engine.lifecycle.job_spec import job_of
+from streamforge.manager.engine.refusals import NotNow
 from streamforge.manager.policy import Policy
-from streamforge.manager.use_cases import NotNow
+from streamforge.manager.workflows.live.model import END_OF_TIME_MS
+from streamforge.manager.workflows.series.model import SeriesProof, claimed_span, loaded_series, plan_of
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
@@ -31,6 +34,7 @@ from tests.manager.support import (
     World,
     accepted,
     attempt,
+    changed,
     decide_running,
     planned,
     replace,
@@ -43,8 +47,9 @@ HOUR = TimeRange(DAY_START, DAY_START + HOUR_MS)
 
 def endless(workflow: Workflow) -> Workflow:
     """The workflow as one that was asked for from the first hour of its day on."""
-    plan = None if workflow.plan is None else replace(workflow.plan, parts=(), until_ms=HOUR.end_ms)
-    return replace(workflow, endless=True, span=HOUR, plan=plan)
+    plan = plan_of(workflow)
+    plan = None if plan is None else replace(plan, parts=(), until_ms=HOUR.end_ms)
+    return changed(workflow, endless=True, span=HOUR, plan=plan)
 
 
 def stopped(*verdicts: Verdict | None, proven: bool = True) -> Workflow:
@@ -59,8 +64,8 @@ def stopped(*verdicts: Verdict | None, proven: bool = True) -> Workflow:
         for n, verdict in enumerate(verdicts)
         if verdict is not None
     )
-    proof = Proof(round=1, checked_ms=NOW, expected=1, stored=1, segments=segments)
-    return replace(workflow, proof=proof if proven else None)
+    proof = SeriesProof(round=1, checked_ms=NOW, expected=1, stored=1, segments=segments)
+    return changed(workflow, proof=proof if proven else None)
 
 
 @pytest.mark.parametrize(
@@ -123,9 +128,9 @@ async def test_it_takes_no_slot_and_needs_none(world: World) -> None:
 
 async def test_what_it_relies_on_is_not_removed(world: World) -> None:
     live = await launched(world, endless(planned()))
-    assert live.claimed_span == TimeRange(DAY_START, END_OF_TIME_MS)
+    assert claimed_span(live) == TimeRange(DAY_START, END_OF_TIME_MS)
     with pytest.raises(NotNow):
-        world.deps.removal.check(live.series, TimeRange(NOW, NOW + DAY_MS))
+        world.deps.removal.check(loaded_series(live), TimeRange(NOW, NOW + DAY_MS))
     await world.die()
 
 
@@ -134,6 +139,6 @@ async def test_its_topic_is_trimmed_below_the_slowest_sink(world: World) -> None
     consumer = await world.bus.consumer(live.topic, group=f"{live.queue_id}-{SINK}")
     world.bus.append(live.topic, *[Message(b"key", b"%d" % n) for n in range(5)])
     await consumer.commit({0: 3})
-    await retain(world.reconciler.retention)
+    await retain(world.manager.upkeep.retention)
     assert world.bus.starts[live.topic] == 3
     await world.die()

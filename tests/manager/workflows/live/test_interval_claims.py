@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamforge.manager.execution.segment_retention import SegmentRetention
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.model.books.records import kind_name_of
 from streamforge_utils.model.books.stored_intervals import UNBACKED
 from streamforge_utils.model.books.trust import Mark
@@ -79,7 +80,7 @@ def test_whatever_a_loader_tells_and_a_sink_stores_nothing_is_claimed_that_is_no
         await books.keep()
         await rig.step(close=True)
         await claims_hold(rig, doubts, there)
-        segments = await rig.world.deps.coverage.of(rig.workflow.series)
+        segments = await rig.world.deps.coverage.of(loaded_series(rig.workflow))
         for lost, cause in causes.items():
             one = next((s for s in segments if s.start_ms <= at(lost) < s.end_ms), None)
             if one is not None and one.verdict is Verdict.LOST:
@@ -102,7 +103,7 @@ def unbacked(one: Segment) -> set[str]:
 
 
 async def claims_hold(rig: Rig, doubts: dict[int, str], there: set[int]) -> None:
-    for one in await rig.world.deps.coverage.of(rig.workflow.series):
+    for one in await rig.world.deps.coverage.of(loaded_series(rig.workflow)):
         claimed = {n for n in doubts if one.start_ms <= at(n) < one.end_ms}
         if one.verdict is Verdict.STORED:
             assert claimed <= there
@@ -242,7 +243,7 @@ async def proven_whole(log: Sequence[Received], begun_ms: int, chance: random.Ra
         if chance.random() < 0.05:
             await rig.step()
     await rig.step(close=True)
-    segments = await rig.world.deps.coverage.of(rig.workflow.series)
+    segments = await rig.world.deps.coverage.of(loaded_series(rig.workflow))
     lost = [one for one in segments if one.verdict is Verdict.LOST]
     assert all(one.cause for one in lost)
     documents = await rig.world.store.read(C, limit=10_000)

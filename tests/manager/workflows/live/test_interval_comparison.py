@@ -13,7 +13,8 @@ from streamforge.manager.execution.verifier import Verifier, verify
 from streamforge.manager.use_cases import Verification
 from streamforge.manager.workflows.live import interval_comparison
 from streamforge.manager.workflows.live.interval_comparison import comparison_of
-from streamforge.manager.workflows.live.model import Ledger
+from streamforge.manager.workflows.live.model import Ledger, ledger_of
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.books.trust import Standing, Trust
 from streamforge_utils.model.completeness.continuity import MOST_TURNED
@@ -22,7 +23,7 @@ from streamforge_utils.model.messages import Live, Progress
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.worker_definition import Role, Source
 from tests.doubles.manualclock import ManualClock
-from tests.manager.support import World, decide_running, replace, with_attempt
+from tests.manager.support import World, changed, decide_running, replace, with_attempt
 from tests.manager.workflows.live.interval_rig import (
     AWAITING,
     STREAM,
@@ -43,7 +44,7 @@ class Rig:
 
     def __init__(self, world: World, workflow: Workflow, books: BookRecords) -> None:
         self.world, self.workflow, self.books = world, workflow, books
-        self.ledger = workflow.ledger or Ledger(stream_ms=STREAM)
+        self.ledger = ledger_of(workflow) or Ledger(stream_ms=STREAM)
 
     async def step(self, *, close: bool = False, quiet: bool = False) -> list[tuple[int, int, str, str]]:
         comparison = comparison_of(self.world.deps, self.workflow, self.ledger, close=close)
@@ -55,7 +56,7 @@ class Rig:
                 await comparison.quiet()
             self.ledger = comparison.ledger
         assert await comparison.lacking() == []
-        return shown(await self.world.deps.coverage.of(self.workflow.series))
+        return shown(await self.world.deps.coverage.of(loaded_series(self.workflow)))
 
     def wait(self, seconds: float) -> None:
         assert isinstance(self.world.clock, ManualClock)
@@ -78,7 +79,7 @@ async def a_rig(folder: Path | None = None, *, daily: bool = False) -> Rig:
         workflow = with_attempt(workflow, one.target, started_ms=0, planned_ms=0)
     steps = tuple(replace(s, source=Source.STREAM) if s.role is Role.LOADER else s for s in workflow.steps)
     ledger = Ledger(stream_ms=STREAM)
-    workflow = replace(workflow, type="ws_orderbook", endless=True, ledger=ledger, steps=steps)
+    workflow = changed(workflow, type="ws_orderbook", endless=True, ledger=ledger, steps=steps)
     workflow = replace(workflow, collection=C, daily=daily)
     await world.deps.workflows.create(workflow)
     return Rig(world, workflow, BookRecords(world.store, workflow.placement, objects))
@@ -105,7 +106,7 @@ async def test_it_is_proven_as_far_as_the_diffs_are_stored_that_are_told(rig: Ri
     assert (await rig.step(), rig.ledger.proven_id) == ([(1, 5, "stored", "")], 4)
     await rig.books.keep()
     assert (await rig.step(), rig.ledger.proven_id) == ([(1, 7, "stored", "")], 6)
-    assert counted(await rig.world.deps.coverage.of(rig.workflow.series)) == 6
+    assert counted(await rig.world.deps.coverage.of(loaded_series(rig.workflow))) == 6
     assert (rig.ledger.verified_ms, rig.ledger.clean_ms, rig.ledger.lost_ms) == (501, 0, 0)
 
 
@@ -166,12 +167,12 @@ async def test_where_the_loader_changes_its_mind_the_coverage_does_and_keeps_its
     await rig.books.hear(6, 7)
     await rig.books.keep()
     assert await rig.step() == [(1, 4, "stored", ""), (4, 8, "stored", "suspect: sequence gap")]
-    assert [one.records for one in await rig.world.deps.coverage.of(rig.workflow.series)] == [3, 4]
+    assert [one.records for one in await rig.world.deps.coverage.of(loaded_series(rig.workflow))] == [3, 4]
     rig.books.ledger.turn_since(mark, AWAITING)
     await rig.books.tell()
     assert await rig.step() == [(1, 4, "stored", ""), (4, 8, "stored", "unverifiable: awaiting snapshot")]
-    assert [one.records for one in await rig.world.deps.coverage.of(rig.workflow.series)] == [3, 4]
-    assert [one.last_id for one in await rig.world.deps.coverage.of(rig.workflow.series)] == [3, 7]
+    assert [one.records for one in await rig.world.deps.coverage.of(loaded_series(rig.workflow))] == [3, 4]
+    assert [one.last_id for one in await rig.world.deps.coverage.of(loaded_series(rig.workflow))] == [3, 7]
 
 
 @pytest.mark.parametrize("more", [0, 3])
@@ -207,7 +208,7 @@ async def test_where_the_loader_doubts_what_has_ended_the_coverage_does_and_keep
     ]
     assert await rig.step() == expected
     assert await rig.step() == expected
-    assert [one.records for one in await rig.world.deps.coverage.of(rig.workflow.series)] == [3, last - 4, 1]
+    assert [one.records for one in await rig.world.deps.coverage.of(loaded_series(rig.workflow))] == [3, last - 4, 1]
 
 
 async def test_what_no_stored_book_shows_is_not_called_verified(rig: Rig) -> None:
@@ -305,7 +306,7 @@ async def test_what_a_killed_loader_has_left_untold_is_unverifiable_where_its_to
     await rig.books.keep()
     found = [(103, 107, "stored", "unverifiable: loader ended"), (107, 600, "lost", "loader ended")]
     assert await rig.step() == [(101, 103, "stored", ""), *found, (600, 602, "stored", "")]
-    assert counted(await rig.world.deps.coverage.of(rig.workflow.series)) == 8
+    assert counted(await rig.world.deps.coverage.of(loaded_series(rig.workflow))) == 8
 
 
 async def test_a_workflow_before_it_in_the_same_collection_is_not_its_own(rig: Rig) -> None:
@@ -334,7 +335,7 @@ async def test_steps_are_bounded_and_come_to_the_same(rig: Rig, monkeypatch: pyt
         steps, found = steps + 1, await rig.step()
     assert steps >= 3
     assert [one[2] for one in found] == ["stored", "lost"] * 3 + ["stored"]
-    assert counted(await rig.world.deps.coverage.of(rig.workflow.series)) == 32
+    assert counted(await rig.world.deps.coverage.of(loaded_series(rig.workflow))) == 32
     assert rig.ledger.entry_id == 31
 
 
@@ -376,7 +377,7 @@ async def test_what_is_there_is_verified_when_it_is_asked_for_and_not_by_itself(
     await rig.books.hear(1, 2)
     await rig.books.keep()
     before = await rig.step()
-    assert await verify(rig.world.deps, rig.workflow.series) == Verification(counted=2, gaps=())
+    assert await verify(rig.world.deps, loaded_series(rig.workflow)) == Verification(counted=2, gaps=())
     verifier = Verifier(rig.world.deps)
     rig.wait(30 * 86_400)
     await verifier.look()
@@ -394,11 +395,11 @@ async def test_with_the_data_go_the_ledger_the_books_and_the_segments(tmp_path: 
     removal = RecordRemoval(
         rig.world.store, rig.world.deps.coverage, WorkflowStore(rig.world.store), rig.world.observer, rig.books.objects
     )
-    await removal.remove(rig.workflow.series, C, TimeRange(at(0), at(5)))
+    await removal.remove(loaded_series(rig.workflow), C, TimeRange(at(0), at(5)))
     names = {one.name async for one in ObjectFolder(tmp_path).list("depth/")}
     assert names == {"depth/BTCUSDT/000000000011.json", "depth/BTCUSDT/000000000011.jsonl.gz"}
     assert [one for one in rig.world.store.documents[C] if one.endswith(("_000000000001", f"_{at(1)}"))] == []
     assert rig.world.store.documents[C]
-    await removal.remove(rig.workflow.series, C, TimeRange(at(0), at(20)))
+    await removal.remove(loaded_series(rig.workflow), C, TimeRange(at(0), at(20)))
     assert [one async for one in ObjectFolder(tmp_path).list("depth/")] == []
     assert C not in rig.world.store.documents

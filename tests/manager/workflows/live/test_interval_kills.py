@@ -10,13 +10,15 @@ import pytest
 from streamforge.manager.engine.document import Status
 from streamforge.manager.policy import Policy
 from streamforge.manager.use_cases import StartRequest
+from streamforge.manager.workflows.live.model import ledger_of
+from streamforge.manager.workflows.series.model import proof_of
 from streamforge.manager.workflows.series.requests import check, workflow_of
 from streamforge_utils.model.books.records import id_key
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.kinds.candles import Interval
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
-from tests.manager.support import World, attempt, said
+from tests.manager.support import World, attempt, said, the_proof
 from tests.manager.workflows.live.interval_rig import SERIES, STREAM, BookRecords, at, counted, shown
 from tests.manager.workflows.live.test_live_kills import Mortal as Dying
 
@@ -35,7 +37,7 @@ class Mortal(Dying):
                 if one.start_ms <= at(number) < one.end_ms:
                     assert id_key("BTCUSDT", number) in there
         for stored in self.world.deps.workflows.live.values():
-            ledger = stored.workflow.ledger
+            ledger = ledger_of(stored.workflow)
             if ledger is not None and ledger.span is not None:
                 assert ledger.span.end_ms <= max(one.end_ms for one in segments)
 
@@ -123,6 +125,6 @@ async def test_at_any_write(number: int) -> None:
         (200, 202, "stored", ""),
     ]
     assert counted(found) == 9
-    assert ended.proof is not None
-    assert (ended.proof.stored, ended.proof.expected) == (9, 9)
+    assert proof_of(ended) is not None
+    assert (the_proof(ended).stored, the_proof(ended).expected) == (9, 9)
     await world.die()

@@ -16,7 +16,7 @@ from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.messages import Progress
 from streamforge_utils.runtime.worker_definition import Role, Source
 from tests.doubles.observer import RecordingObserver
-from tests.manager.support import DAY_START, LOADER, NOW, decide_running, replace, said
+from tests.manager.support import DAY_START, LOADER, NOW, changed, decide_running, replace, said
 
 HOLE = Segment(start_ms=NOW - 2000, end_ms=NOW - 1000, verdict=Verdict.UNKNOWN, first_id=3, last_id=5)
 
@@ -24,7 +24,7 @@ HOLE = Segment(start_ms=NOW - 2000, end_ms=NOW - 1000, verdict=Verdict.UNKNOWN, 
 def live(heard: dict[str, Any] | None = None, **ledger: Any) -> Workflow:
     """A live workflow whose loader has told `heard`."""
     given = {"from_ms": DAY_START, "stream_ms": DAY_START, "proven_ms": NOW - 3000, **ledger}
-    workflow = replace(decide_running(), type="ws_candles_1m", endless=True, ledger=Ledger(**given))
+    workflow = changed(decide_running(), type="ws_candles_1m", endless=True, ledger=Ledger(**given))
     steps = tuple(replace(s, source=Source.STREAM) if s.role is Role.LOADER else s for s in workflow.steps)
     workflow = replace(workflow, steps=steps)
     return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamforge.manager.workflows.live.model import Ledger
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange
 from tests.doubles import ticks
@@ -27,7 +28,7 @@ async def _with_history() -> Rig:
     ticks.hold(rig.world.store, [(1, STREAM)], HISTORY)
     there = Segment(start_ms=STREAM - 5000, end_ms=STREAM + 500, verdict=Verdict.STORED, collection=HISTORY)
     there = replace(there, records=1, first_id=1, last_id=1)
-    await rig.world.deps.coverage.lay_over(rig.workflow.series, [there])
+    await rig.world.deps.coverage.lay_over(loaded_series(rig.workflow), [there])
     rig.store(2, 3, 4, 5, 6, 7)
     return rig
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge.manager.engine.persistence.workflow_store import OutOfDate
-from streamforge.manager.workflows.history.planner import ExchangeFailed
+from streamforge.manager.engine.refusals import ExchangeFailed
 from streamforge.manager.workflows.live.comparison import Comparison
 from streamforge.manager.workflows.live.model import Ledger
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import Interval
@@ -118,7 +119,7 @@ async def test_a_hole_that_another_workflow_has_loaded_is_none_any_more() -> Non
     rig.store(1, 2, 6, 7)
     hole = (await rig.step()).holes[0]
     filled = replace(hole, verdict=Verdict.STORED, collection="other", records=3)
-    await rig.world.deps.coverage.lay_over(rig.workflow.series, [filled])
+    await rig.world.deps.coverage.lay_over(loaded_series(rig.workflow), [filled])
     ledger = await rig.step()
     assert (ledger.proven_ms, ledger.proven_id, ledger.open_holes) == (STREAM + 9000, 6, 0)
 
@@ -154,7 +155,7 @@ async def test_what_is_gone_from_the_coverage_is_proven_no_more() -> None:
     rig.store(1, 2, 3, 4, 5, 6)
     assert (await rig.step()).proven_ms == STREAM + 4000
     gone = Segment(start_ms=STREAM + 500, end_ms=STREAM + 1500, verdict=Verdict.OURS)
-    await rig.world.deps.coverage.lay_over(rig.workflow.series, [gone])
+    await rig.world.deps.coverage.lay_over(loaded_series(rig.workflow), [gone])
     ledger = await rig.step()
     assert (ledger.proven_ms, ledger.open_holes) == (STREAM + 499, 1)
 
@@ -173,7 +174,7 @@ async def test_silence_is_proven_by_an_answer_with_the_last_record() -> None:
         ledger = await rig.step(quiet=True)
         assert (ledger.proven_ms, ledger.proven_id) == (exchange.now_ms - 1000, 8)
     assert [(one[2], one[3], one[4]) for one in await rig.known()] == [("stored", 1, 8)]
-    assert [one.records for one in await rig.world.deps.coverage.of(rig.workflow.series)] == [8]
+    assert [one.records for one in await rig.world.deps.coverage.of(loaded_series(rig.workflow))] == [8]
     rig.wait(59)
     await rig.step(quiet=True)
     assert exchange.asked == [ById(8, limit=2)] * 2  # not again within a minute
@@ -233,7 +234,7 @@ async def test_the_history_comes_first_and_its_last_id_is_checked() -> None:
         first_id=1,
         last_id=1,
     )
-    await rig.world.deps.coverage.lay_over(rig.workflow.series, [history])
+    await rig.world.deps.coverage.lay_over(loaded_series(rig.workflow), [history])
     ledger = await rig.step()
     assert (ledger.proven_ms, ledger.proven_id, ledger.has_history) == (STREAM + 9000, 6, True)
     assert await rig.known() == [(-5000, 1000, "stored", 1, 1), (1000, 9000, "stored", 2, 6)]
@@ -251,7 +252,7 @@ async def test_a_record_that_lacks_between_history_and_stream_is_a_hole() -> Non
         first_id=1,
         last_id=1,
     )
-    await rig.world.deps.coverage.lay_over(rig.workflow.series, [history])
+    await rig.world.deps.coverage.lay_over(loaded_series(rig.workflow), [history])
     ledger = await rig.step()
     assert (ledger.proven_ms, ledger.proven_id) == (STREAM + 499, 1)
     assert [(one.first_id, one.last_id) for one in ledger.holes] == [(2, 2)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamforge.manager.engine.document import Status
-from streamforge.manager.engine.execution.dispatcher import Kind
+from streamforge.manager.engine.execution.dispatcher import Kind, Work
 from streamforge.manager.workflows.live.ends import closed
 from tests.manager.execution.world import never
 from tests.manager.live_world import begun, end_jobs, live_world, minutes, pass_time, store, wanted
@@ -19,7 +19,7 @@ async def test_it_does_not_wait_for_proofs_that_hang() -> None:
     dispatcher = world.reconciler.dispatcher
     for kind in (Kind.PROVING, Kind.SURVEYING):
         for number in range(kind):
-            dispatcher.begin_work(("hangs", kind.name, str(number)), kind, never())
+            dispatcher.begin_work(Work(("hangs", kind.name, str(number)), kind, never()))
     await pass_time(world, 130, alive=[live.queue_id])
     store(world, live, minutes(100, 101))
     await world.manager.stop(live.queue_id)

@@ -6,6 +6,7 @@ import pytest
 
 from streamforge.manager.workflows.live.comparison import Comparison
 from streamforge.manager.workflows.live.model import Ledger
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.model.kinds.candles import Interval
 from tests.doubles import ticks
 from tests.doubles.manualclock import ManualClock
@@ -72,7 +73,7 @@ async def test_a_halt_of_which_the_status_tells_only_later_is_closed_from_the_la
         (0, 9501, "stored", 1, 8),
         (9501, exchange_of(rig).now_ms - 1000 - STREAM, "closed", None, None),
     ]
-    assert [one.records for one in await rig.world.deps.coverage.of(rig.workflow.series)] == [8, 0]
+    assert [one.records for one in await rig.world.deps.coverage.of(loaded_series(rig.workflow))] == [8, 0]
 
 
 async def test_a_record_that_lacks_behind_a_halt_is_a_hole() -> None:

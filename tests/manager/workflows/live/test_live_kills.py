@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from streamforge.manager.engine.document import Status, Workflow
+from streamforge.manager.engine.registry import form_of
+from streamforge.manager.workflows.live.model import ledger_of
 from streamforge_utils.model.coverage import Verdict
 from tests.doubles.candles import candle_key
 from tests.manager.live_world import (
@@ -74,7 +76,7 @@ async def claims_hold(world: World) -> None:
         for open_ms in range(one.start_ms, one.end_ms, MINUTE_MS):
             assert candle_key("BTCUSDT", "1m", open_ms) in there
     for stored in world.deps.workflows.live.values():
-        ledger = stored.workflow.ledger
+        ledger = ledger_of(stored.workflow)
         if ledger is not None and ledger.span is not None:
             done = [one for one in segments if one.verdict is Verdict.STORED]
             claimed = range(ledger.span.start_ms, ledger.span.end_ms, MINUTE_MS)
@@ -83,7 +85,7 @@ async def claims_hold(world: World) -> None:
 
 async def supplements(world: World, live: Workflow) -> list[Workflow]:
     found = await world.deps.workflows.find()
-    return [one for one in found if one.supplements == live.queue_id]
+    return [one for one in found if form_of(one).parent(one) == live.queue_id]
 
 
 @pytest.mark.parametrize("number", range(1, WRITES))
@@ -107,7 +109,7 @@ async def test_at_any_write(number: int) -> None:
     await mortal.survive(passing(60))
     await mortal.survive(loaded)
     await mortal.survive(passing(40))
-    ledger = (await world.workflow(live.queue_id)).ledger
+    ledger = ledger_of(await world.workflow(live.queue_id))
     assert ledger is not None
     assert (ledger.proven_ms, ledger.open_holes) == (DAY_START + 105 * MINUTE_MS, 0)
     made = await supplements(world, live)

@@ -10,6 +10,7 @@ from streamforge.manager.continuation import LIVE
 from streamforge.manager.engine.document import Workflow
 from streamforge.manager.engine.stored_document import decode_workflow, encode_workflow
 from streamforge.manager.use_cases import StartRequest, StepRequest
+from streamforge.manager.workflows.live.model import is_live
 from streamforge.manager.workflows.series.requests import check, is_the_same, workflow_of
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput
@@ -30,7 +31,7 @@ def made(asked: StartRequest, now_ms: int = NOW) -> Workflow:
 def test_without_a_range_it_begins_now_and_has_no_end() -> None:
     for asked in (request(), request(time_range=LIVE), request(since="now")):
         workflow = made(asked)
-        assert (workflow.requested, workflow.endless, workflow.clipped) == (LIVE, True, False)
+        assert (workflow.requested, workflow.endless, is_live(workflow)) == (LIVE, True, True)
         assert (workflow.span.start_ms, workflow.span.end_ms) == (NOW - 1000, NOW)
         assert [step.target for step in workflow.steps] == ["arango-candles", "loader-ws-candles"]
 

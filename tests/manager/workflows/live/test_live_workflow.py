@@ -12,8 +12,10 @@ import pytest
 from streamforge.manager.coverage_report import LEFT, Reports
 from streamforge.manager.engine.document import Status
 from streamforge.manager.workflow_progress import progress_of
-from streamforge.manager.workflows.live.model import Ledger
+from streamforge.manager.workflows.history.model import History
+from streamforge.manager.workflows.live.model import Ledger, ledger_of
 from streamforge.manager.workflows.live.supplements import supplemented
+from streamforge.manager.workflows.series.model import planned_span, proof_of
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.timeranges import TimeRange
@@ -32,7 +34,7 @@ from tests.manager.live_world import (
     supplement_of,
     wanted,
 )
-from tests.manager.support import DAY_START, LOADER, MINUTE_MS, SINK, World, attempt, replace, said, step
+from tests.manager.support import DAY_START, LOADER, MINUTE_MS, SINK, World, attempt, replace, said, step, the_proof
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ async def world() -> AsyncIterator[World]:
 
 async def proven(world: World, queue_id: str) -> int | None:
     """Through which minute of the day it is proven."""
-    ledger = (await world.workflow(queue_id)).ledger
+    ledger = ledger_of(await world.workflow(queue_id))
     assert ledger is not None
     return None if ledger.proven_ms is None else (ledger.proven_ms - DAY_START) // MINUTE_MS
 
@@ -79,9 +81,9 @@ async def test_what_it_stores_is_proven_while_it_runs_and_the_stop_closes_the_le
     await end_jobs(world, live.queue_id, "interrupted")
     ended = await world.workflow(live.queue_id)
     assert (ended.status, ended.failure) == (Status.FINISHED, None)
-    assert ended.proof is not None
-    assert (ended.proof.expected, ended.proof.stored) == (3, 3)
-    span = ended.planned_span
+    assert proof_of(ended) is not None
+    assert (the_proof(ended).expected, the_proof(ended).stored) == (3, 3)
+    span = planned_span(ended)
     assert span is not None
     assert [span.start_ms, span.end_ms] == minutes(100, 103)
     assert await known(world) == [(100, 103, "stored", "live")]
@@ -91,7 +93,7 @@ async def test_since_a_time_the_history_is_loaded_beside_it_and_both_are_one_ser
     live = await begun(world, wanted(since=0))
     await pass_time(world, 10, alive=[live.queue_id])
     history = await supplement_of(world, live)
-    assert (history.type, history.supplements, history.collection) == (
+    assert (history.type, history.part(History).supplements, history.collection) == (
         "api_candles_1m",
         live.queue_id,
         "btcusdt_api_candles_1m_2024_08_01",
@@ -134,7 +136,7 @@ async def test_a_hole_older_than_the_grace_is_loaded_while_it_runs(world: World)
     await pass_time(world, 10, alive=[live.queue_id])
     assert await proven(world, live.queue_id) == 105
     assert await known(world) == [(100, 105, "stored", "live")]
-    ledger = (await world.workflow(live.queue_id)).ledger
+    ledger = ledger_of(await world.workflow(live.queue_id))
     assert ledger is not None
     assert (ledger.open_holes, ledger.supplement, ledger.supplements) == (0, "", 1)
 
@@ -196,7 +198,7 @@ async def test_a_supplement_that_fails_is_told_and_made_again_later(world: World
     await world.turns(2)
     await end_jobs(world, first.queue_id, "interrupted")
     await pass_time(world, 10, alive=[live.queue_id])
-    ledger = (await world.workflow(live.queue_id)).ledger
+    ledger = ledger_of(await world.workflow(live.queue_id))
     assert ledger is not None
     assert (ledger.failures, ledger.supplement, ledger.failure) == (1, "", f"{first.queue_id}: interrupted")
     await pass_time(world, 70, alive=[live.queue_id])

@@ -6,6 +6,7 @@ import pytest
 
 from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.use_cases import StartRequest, StepRequest
+from streamforge.manager.workflows.history.model import History
 from streamforge.manager.workflows.series.requests import check, workflow_of
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.timeranges import TimeRange
@@ -28,7 +29,7 @@ def test_the_plain_request() -> None:
     assert (workflow.symbol, workflow.type, workflow.status) == ("BTCUSDT", "api_candles_1m", Status.PENDING)
     assert workflow.topic == "wf-btcusdt-api_candles_1m-20240801-abc123-data"
     assert workflow.collection == "btcusdt_api_candles_1m_2024_08_01"
-    assert (workflow.span.start_ms, workflow.clipped, workflow.created_ms) == (DAY_START, False, NOW)
+    assert (workflow.span.start_ms, workflow.part(History).clipped, workflow.created_ms) == (DAY_START, False, NOW)
     assert {(s.target, s.role, s.telemetry_id) for s in workflow.steps} == {
         (LOADER, Role.LOADER, "loader-api-candles__abc123"),
         (SINK, Role.SINK, "arango-candles__abc123"),
@@ -44,7 +45,7 @@ def test_a_month_is_no_minute() -> None:
 
 def test_an_end_in_the_future_is_clipped_and_both_are_kept() -> None:
     workflow = asked(time_range="2024-08-01:2030")
-    assert (workflow.requested, workflow.span.end_ms, workflow.clipped) == ("2024-08-01:2030", NOW, True)
+    assert (workflow.requested, workflow.span.end_ms, workflow.part(History).clipped) == ("2024-08-01:2030", NOW, True)
 
 
 @pytest.mark.parametrize(
@@ -58,14 +59,14 @@ def test_an_end_in_the_future_is_clipped_and_both_are_kept() -> None:
 )
 def test_a_relative_range_becomes_an_absolute_one_and_keeps_its_words(words: str, start_ms: int, end_ms: int) -> None:
     workflow = asked(time_range=words)
-    assert (workflow.requested, workflow.clipped) == (words, False)
+    assert (workflow.requested, workflow.part(History).clipped) == (words, False)
     assert workflow.span == TimeRange(start_ms, end_ms)
 
 
 def test_a_clock_ahead_of_the_exchange_clips_what_is_relative() -> None:
     request = StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="-1d")
     workflow = workflow_of(check(request, NOW + 5_000), code="abc123", now_ms=NOW, exchange_now_ms=NOW)
-    assert (workflow.span, workflow.clipped) == (TimeRange(NOW + 5_000 - DAY_MS, NOW), True)
+    assert (workflow.span, workflow.part(History).clipped) == (TimeRange(NOW + 5_000 - DAY_MS, NOW), True)
 
 
 def test_images_parameters_and_a_collection_of_ones_own() -> None:
@@ -74,7 +75,7 @@ def test_images_parameters_and_a_collection_of_ones_own() -> None:
     found = workflow.step(LOADER)
     assert found is not None
     assert (found.image, found.parameters) == (loader.image, {"concurrency": 2})
-    assert (workflow.collection, workflow.again) == ("Mine-1", True)
+    assert (workflow.collection, workflow.part(History).again) == ("Mine-1", True)
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [

@@ -6,6 +6,7 @@ import pytest
 
 from streamforge.manager.engine.document import Status
 from streamforge.manager.workflows.topics.answers import topic_answer
+from streamforge.manager.workflows.topics.model import Topics
 from streamforge.manager.workflows.topics.requests import TARGET
 from tests.manager.support import World, said
 from tests.manager.workflows.topics.topic_rig import (
@@ -50,7 +51,7 @@ async def test_what_was_removed_before_it_was_read_is_an_error_that_a_retry_does
     assert "partition 0, 2 to before 5" in workflow.failure.reason
     assert "retention.ms" in workflow.failure.next_step
     assert counts(workflow) == {"stored": 2, "skipped": 3, "dead": 1, "gone": 2}
-    report, answer = await world.manager.coverage(workflow.queue_id), topic_answer(workflow)
+    report, answer = await world.manager.coverage(workflow.queue_id), topic_answer(workflow.part(Topics))
     assert answer is not None
     assert (report.complete, answer.complete) == (False, False)
     await world.manager.retry(workflow.queue_id)

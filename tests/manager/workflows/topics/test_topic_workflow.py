@@ -8,7 +8,10 @@ import msgspec
 import pytest
 
 from streamforge.manager.engine.document import Status
-from streamforge.manager.use_cases import KeyReused, NotNow
+from streamforge.manager.engine.refusals import NotNow
+from streamforge.manager.use_cases import KeyReused
+from streamforge.manager.workflows.series.model import loaded_series
+from streamforge.manager.workflows.topics.model import topic_of
 from streamforge.manager.workflows.topics.proof import prove_topic
 from streamforge.manager.workflows.topics.requests import TARGET, TopicRequest
 from streamforge_utils.model import names
@@ -24,6 +27,7 @@ from tests.manager.workflows.topics.topic_rig import (
     finish,
     job,
     mark,
+    proof_of_topic,
     store,
     world_with_topic,
     write,
@@ -49,8 +53,7 @@ async def test_every_message_is_found_stored_or_dead_and_the_topic_is_left_alone
     workflow = await finish(world, workflow)
     assert workflow.status is Status.FINISHED
     assert counts(workflow) == {"stored": 7, "dead": 1, "markers": 1}
-    assert workflow.proof is not None
-    assert (workflow.proof.expected, workflow.proof.stored) == (8, 7)
+    assert (proof_of_topic(workflow).expected, proof_of_topic(workflow).stored) == (8, 7)
     assert world.store.flushed == [workflow.collection]
     letters = names.dlq_topic(workflow.topic)
     assert await world.bus.topics() == sorted([TOPIC, "queue-control", "queue-events", letters])
@@ -78,8 +81,7 @@ async def test_what_is_missing_is_read_again_under_another_group(world: World) -
     await store(world, lose=3)
     workflow = await finish(world, workflow)
     assert workflow.status is Status.RUNNING
-    assert workflow.proof is not None
-    assert (workflow.proof.missing, workflow.proof.partitions[0].missing_from) == (1, 3)
+    assert (proof_of_topic(workflow).missing, proof_of_topic(workflow).partitions[0].missing_from) == (1, 3)
     assert job(world).environment["STREAMFORGE_GROUP"].endswith("-arango-connector-2")
     await store(world)
     workflow = await finish(world, workflow)
@@ -175,7 +177,7 @@ async def test_a_proof_that_is_not_given_what_it_has_to_compare_says_so_and_prov
 
     workflow = await begun(world)
     await store(world)
-    topic, bus = workflow.topic_input, Silent()
+    topic, bus = topic_of(workflow), Silent()
     assert topic is not None
     bus.log = world.bus.log
     with pytest.raises(RetryableError, match="8 offsets that the proof has still to compare"):
@@ -231,7 +233,7 @@ async def test_a_request_that_cannot_work_is_refused_by_its_field_and_nothing_is
     world: World, fields: dict[str, Any], field: str, told: str
 ) -> None:
     segment = Segment(start_ms=0, end_ms=1000, verdict=Verdict.STORED, collection="candles_of_somebody")
-    await world.deps.coverage.lay_over(accepted().series, [segment])
+    await world.deps.coverage.lay_over(loaded_series(accepted()), [segment])
     with pytest.raises(InvalidInput, match=told) as refused:
         await world.manager.start_topic(TopicRequest(**{"topic": TOPIC, **fields}))
     assert refused.value.field == field

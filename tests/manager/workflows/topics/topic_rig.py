@@ -6,6 +6,7 @@ from typing import Any
 
 from streamforge.manager.engine.document import Workflow
 from streamforge.manager.policy import Policy
+from streamforge.manager.workflows.topics.model import TopicProof, Topics
 from streamforge.manager.workflows.topics.requests import TARGET, TopicRequest
 from streamforge_utils.model.json_documents import JsonDocuments
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
@@ -77,7 +78,13 @@ async def finish(world: World, workflow: Workflow, word: str = "finished") -> Wo
 
 
 def counts(workflow: Workflow) -> dict[str, int]:
-    assert workflow.proof is not None
-    (one,) = workflow.proof.partitions
+    (one,) = proof_of_topic(workflow).partitions
     named = ("stored", "skipped", "dead", "markers", "missing", "empty", "gone", "unread")
     return {name: number for name in named if (number := getattr(one, name))}
+
+
+def proof_of_topic(workflow: Workflow) -> TopicProof:
+    """Its proof, which it has."""
+    proof = workflow.part(Topics).proof
+    assert proof is not None
+    return proof

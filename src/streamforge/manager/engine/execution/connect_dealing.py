@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 import structlog
 
-from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.document import Workflow
 from streamforge.manager.engine.execution.basket_gathering import Launches
 from streamforge.manager.engine.execution.exchange_limits import Connects, Process
 from streamforge.manager.engine.execution.overview import Overview
 from streamforge.manager.engine.lifecycle.handovers import leaves
 from streamforge.manager.engine.persistence.dealt_connects import DealtConnects
+from streamforge.manager.engine.services import Services
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.ports.launcher import Job
@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 class ConnectDealing:
     """What was dealt is stored before anybody is told: a manager that follows deals no second portion."""
 
-    def __init__(self, deps: Dependencies, overview: Overview) -> None:
+    def __init__(self, deps: Services, overview: Overview) -> None:
         self._connects = Connects(deps.policy.connects)
         self._launches = Launches(deps.policy.basket_size)
         self._overview = overview

@@ -7,11 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import IntEnum, unique
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.engine.execution.executor import Executor
 from streamforge.manager.engine.execution.inbox import Inbox
@@ -25,11 +24,15 @@ from streamforge.manager.engine.lifecycle.actions import (
     SendStop,
     TakeOver,
 )
-from streamforge.manager.engine.lifecycle.facts import Compared, Fact, Finding, Unanswered, failed
+from streamforge.manager.engine.lifecycle.facts import failed
+from streamforge.manager.engine.lifecycle.findings import Compared, Fact, Finding, Unanswered
 from streamforge.manager.engine.lifecycle.handovers import launching
 from streamforge.manager.engine.persistence.bans import Bans
+from streamforge.manager.engine.registry import form_of
+from streamforge.manager.engine.services import Services
 from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.launcher import Job
 from streamforge_utils.runtime.worker_definition import Source
 
 STOP_AGAIN_S = 2.0
@@ -112,7 +115,7 @@ def kind_of(workflow: Workflow, action: Action) -> Kind:
     match action:
         case Launch() if _gathers(workflow, action):
             return Kind.GATHERING
-        case Prove() if workflow.ledger is not None:
+        case Prove() if form_of(workflow).ends_in_time(workflow):
             return Kind.CLOSING
         case Prepare():
             return Kind.PLANNING
@@ -140,6 +143,27 @@ class BesideTheLoop(Protocol):
         """Do it."""
 
 
+class Work(NamedTuple):
+    """Work beside the workflows: what it is known by, its kind, and what does it."""
+
+    key: Key
+    kind: Kind
+    work: Coroutine[None, None, None]
+
+
+class Upkeep(Protocol):
+    """What is done beside the workflows; it finds out nothing about them."""
+
+    def after_changes(self, jobs: Iterable[Job]) -> Iterable[Work]:
+        """What follows from jobs that have changed."""
+
+    def now_and_then(self) -> Iterable[Work]:
+        """What is done again and again."""
+
+    def observe(self, workflows: Iterable[Workflow], now_ms: int) -> None:
+        """Report the workflows that have not ended, as they are now."""
+
+
 class Dispatcher:
     """The actions that are being carried out, and how they went until what they found out is folded.
 
@@ -149,7 +173,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        deps: Dependencies,
+        deps: Services,
         executor: Executor,
         inbox: Inbox,
         bans: Bans,
@@ -183,9 +207,10 @@ class Dispatcher:
             self.gathering.add(key)
         self._start(key, kind, self._executor.act(workflow, action), (workflow, action))
 
-    def begin_work(self, key: Key, kind: Kind, work: Coroutine[None, None, None]) -> None:
+    def begin_work(self, *work: Work) -> None:
         """Do what was not decided about a workflow; it finds out nothing."""
-        self._start(key, kind, work)
+        for one in work:
+            self._start(one.key, one.kind, one.work)
 
     def launching(self) -> frozenset[Key]:
         """The keys of the launches that are being carried out."""

@@ -9,10 +9,10 @@ from contextlib import suppress
 
 import structlog
 
-from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.document import Workflow
-from streamforge.manager.engine.lifecycle.retry_policy import Banned
+from streamforge.manager.engine.lifecycle.ban import Banned
 from streamforge.manager.engine.persistence.bans import Bans
+from streamforge.manager.engine.services import Services
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.messages import TERMINAL_EVENTS, Event, decode_event
@@ -161,7 +161,7 @@ class EventConsumer:
         return bool(received)
 
 
-async def sort_events(deps: Dependencies, bans: Bans, received: Sequence[Received]) -> Mapping[str, Sequence[Event]]:
+async def sort_events(deps: Services, bans: Bans, received: Sequence[Received]) -> Mapping[str, Sequence[Event]]:
     """The events by workflow, in their order; on return they are in the history. Raises RetryableError.
 
     What is no event, or of no workflow, is counted and left out.

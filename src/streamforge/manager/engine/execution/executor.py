@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import msgspec
 import structlog
 
-from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.engine.document import Attempt, Failure, Plan, SourceChoice, Workflow
-from streamforge.manager.engine.execution.backlog import backlog_of
+from streamforge.manager.engine.document import Attempt, Failure, Workflow
 from streamforge.manager.engine.execution.basket_gathering import Baskets, processes_of
 from streamforge.manager.engine.execution.connect_dealing import ConnectDealing
 from streamforge.manager.engine.execution.exchange_limits import Budget
@@ -30,35 +27,21 @@ from streamforge.manager.engine.lifecycle.actions import (
     TakeOver,
     WriteTerminalEvent,
 )
-from streamforge.manager.engine.lifecycle.facts import (
-    Compared,
-    Failed,
-    Finding,
-    Planned,
-    Proven,
-    Refused,
-    TopicsRemoved,
-    Unanswered,
-)
+from streamforge.manager.engine.lifecycle.ban import ban_told
+from streamforge.manager.engine.lifecycle.findings import Failed, Finding, Refused, TopicsRemoved, Unanswered
 from streamforge.manager.engine.lifecycle.handovers import with_shadow
 from streamforge.manager.engine.lifecycle.job_spec import job_of, start_command, topics_of
-from streamforge.manager.engine.lifecycle.retry_policy import HANDOVER, Banned
+from streamforge.manager.engine.lifecycle.retry_policy import HANDOVER
 from streamforge.manager.engine.lifecycle.rounds import next_number
 from streamforge.manager.engine.lifecycle.stop_times import drain_s, kill_grace_s
 from streamforge.manager.engine.persistence.bans import Bans
 from streamforge.manager.engine.persistence.workflow_store import OutOfDate
+from streamforge.manager.engine.refusals import ExchangeFailed
+from streamforge.manager.engine.registry import form_of
+from streamforge.manager.engine.services import Services
 from streamforge.manager.failure_codes import FailureCode
-from streamforge.manager.workflows.analyses.plan import plan_analysis, prove_analysis
-from streamforge.manager.workflows.history.planner import ExchangeFailed, prepare, stored_plan, verified
-from streamforge.manager.workflows.history.proof import prove
-from streamforge.manager.workflows.live.ends import begun, closed
-from streamforge.manager.workflows.live.interval_comparison import comparison_of
-from streamforge.manager.workflows.live.model import Ledger
-from streamforge.manager.workflows.live.supplements import supplemented
-from streamforge.manager.workflows.series.requests import added_loader, loads_from_archive
-from streamforge.manager.workflows.topics.proof import plan_topic, prove_topic
 from streamforge_utils.model import names
-from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
+from streamforge_utils.model.errors import ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.model.messages import Command, encode_command, encode_event
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.launcher import Job
@@ -77,7 +60,7 @@ class Executor:
     jobs: as they were last seen.
     """
 
-    def __init__(self, deps: Dependencies, bans: Bans, budget: Budget, overview: Overview) -> None:
+    def __init__(self, deps: Services, bans: Bans, budget: Budget, overview: Overview) -> None:
         self._deps = deps
         self._bans = bans
         self._budget = budget
@@ -105,16 +88,11 @@ class Executor:
             return self._unanswered(workflow, failed.error)
 
     async def _act(self, workflow: Workflow, action: Action) -> Finding | None:
+        form = form_of(workflow)
         match action:
-            case Prepare() if workflow.topic_input is not None:
-                return await plan_topic(self._deps, workflow, workflow.topic_input)
-            case Prepare() if workflow.analysis is not None:
-                return await plan_analysis(self._deps, workflow, workflow.analysis)
-            case Prepare() if workflow.is_live:
-                return await self._begin(workflow)
             case Prepare():
-                plan = await self._plan(workflow)
-                return Planned(plan, added_loader(workflow) if Source.ARCHIVE in plan.ranges else None)
+                found: Finding = await form.prepare(self._deps, workflow)
+                return found
             case Launch(target, shadow):
                 return await self._launch(workflow, target, shadow=shadow)
             case TakeOver(target):
@@ -129,10 +107,13 @@ class Executor:
                 await self._deps.producer.send(
                     self._deps.events_topic, [Message(event.queue_id.encode(), encode_event(event))]
                 )
-            case Prove(ask):
-                return await self._prove(workflow, ask=ask)
-            case Compare(ask) if workflow.ledger is not None:
-                return await self._compare(workflow, workflow.ledger, ask=ask)
+            case Prove(ask) if workflow.form.is_prepared:
+                stopping = self._overview.most_stopping
+                checked: Finding | None = await form.check(self._deps, workflow, ask=ask, stopping=stopping)
+                return checked
+            case Compare(ask):
+                compared: Finding | None = await form.compare(self._deps, workflow, ask=ask)
+                return compared
         return None
 
     async def _tell(self, workflow: Workflow, target: str, command: str, payload: dict[str, Any] | None) -> None:
@@ -148,7 +129,7 @@ class Executor:
         if step is None or attempt is None:
             return None
         if step.role is Role.SINK:  # it is stopped after its loaders
-            if workflow.ledger is None or attempt.stop_asked_ms is None:
+            if attempt.stop_asked_ms is None or not form_of(workflow).ends_in_time(workflow):
                 return {"upstream_ended": True}
             seconds = drain_s(workflow, attempt.stop_asked_ms, self._deps.policy, self._overview.most_stopping)
             return {"upstream_ended": True, "drain_seconds": round(seconds, 3)}
@@ -176,8 +157,8 @@ class Executor:
         await self._deps.launcher.stop(name, grace_s=self._deps.policy.kill_grace_s if grace_s is None else grace_s)
 
     def runs(self, workflow: Workflow | None) -> Mapping[str, str]:
-        """By target what a job of a live workflow would run now: `image NAME`, or `version` of processes."""
-        steps = () if workflow is None or not workflow.is_live else workflow.steps
+        """By target what a job of a continuous workflow would run now: `image NAME`, or `version` of processes."""
+        steps = () if workflow is None or not form_of(workflow).continuous else workflow.steps
         images = {one.target: self._deps.launcher.image(one.target, one.image) for one in steps}
         version = f"version {self._deps.version}" if self._deps.version else ""
         return {target: f"image {image}" if image else version for target, image in images.items()}
@@ -226,41 +207,11 @@ class Executor:
         """Whether one more loader of a stream may be launched, which connects at once. now_ms: the same for a look."""
         return self.connects.may_launch(workflow, self.jobs, now_ms)
 
-    async def _plan(self, workflow: Workflow) -> Plan:
-        """What there is of the workflow's range, which coverage then knows of.
-
-        Raises ExchangeFailed; OutOfDate or RetryableError (the store).
-        """
-        deps = self._deps
-        known = await verified(deps, workflow)
-        if (whole := stored_plan(workflow, known, deps.clock.now_ms() + known.clock_ahead_ms)) is not None:
-            return whole
-        try:
-            exchange_now_ms, now_ms = await deps.exchange.server_time(), deps.clock.now_ms()
-            plan = await prepare(
-                deps.exchange,
-                workflow.series,
-                workflow.span,
-                known.segments,
-                exchange_now_ms=exchange_now_ms,
-                again=workflow.again,
-                archive=deps.archive if loads_from_archive(workflow) else None,
-                alone=workflow.source is SourceChoice.ARCHIVE,
-                without=workflow.archive_failure,
-                begins_ms=known.first_ms,
-            )
-        except (PermanentError, RetryableError) as error:
-            raise ExchangeFailed(error) from error
-        await deps.exchange_binding.accept()
-        condition = partial(deps.workflows.check_epoch, workflow)
-        await deps.coverage.learn_plan(workflow.series, plan, now_ms, condition=condition)
-        return plan
-
     def _unanswered(self, workflow: Workflow, error: RetryableError | PermanentError) -> Unanswered | Refused:
         if isinstance(error, PermanentError):
             next_step = "correct what the reason names, then retry the workflow or start the same again"
             return Refused(Failure(code=FailureCode.EXCHANGE_REFUSED, reason=str(error), next_step=next_step))
-        ban = self._ban(error)
+        ban = ban_told(error, self._deps.clock.now_ms())
         return Unanswered(
             reason=str(error),
             # A ban has an end: waiting for it is no failed try.
@@ -269,11 +220,6 @@ class Executor:
             retry_after_ms=int((error.retry_after or 0) * 1000),
             ban=ban,
         )
-
-    def _ban(self, error: Exception) -> Banned | None:
-        if not isinstance(error, BannedError):
-            return None
-        return Banned(until_ms=error.until_ms, said_ms=self._deps.clock.now_ms(), reason=str(error))
 
     async def _launch(self, workflow: Workflow, target: str, *, shadow: bool) -> Refused | Failed | None:
         deps = self._deps
@@ -288,7 +234,7 @@ class Executor:
             self._overview.refresh()
             share = self._budget.share(len(self._overview.loaders))
         common = dict(deps.common)
-        if (expected := deps.exchange_binding.expected) is not None:
+        if (expected := deps.exchange_identity()) is not None:
             common["STREAMFORGE_EXCHANGE_IDENTITY"] = expected
         if not self._wanted(workflow, target, attempt.number):
             return None  # it was asked to stop while this waited for its turn
@@ -317,7 +263,7 @@ class Executor:
 
         They may be gone by then, and that may be why it is made.
         """
-        async with self._deps.coverage.locks.hold(workflow.topic):  # its steps are launched at once
+        async with self._deps.locks.hold(workflow.topic):  # its steps are launched at once
             if attempt.number == 1 and workflow.queue_id in self._provided:
                 return
             for spec in topics_of(workflow, self._deps.policy):
@@ -332,46 +278,12 @@ class Executor:
         attempts = () if step is None else (step.attempt, step.shadow)
         return any(one is not None and one.number == number and one.stop_asked_ms is None for one in attempts)
 
-    async def _prove(self, workflow: Workflow, *, ask: bool) -> Finding | None:
-        deps, plan = self._deps, workflow.plan
-        if plan is None:
-            return None
-        if workflow.analysis is not None:
-            return await prove_analysis(deps, workflow, workflow.analysis)
-        if workflow.topic_input is not None:
-            return Proven(proof=await prove_topic(deps, workflow, workflow.topic_input), asked=ask)
-        if workflow.ledger is not None:
-            return await closed(deps, workflow, workflow.ledger, self._overview.most_stopping, ask=ask)
-        proof = await prove(deps, workflow, plan, ask=ask)
-        left = {} if ask else await backlog_of(deps, workflow)
-        loader = added_loader(workflow) if proof.in_archive else None
-        return Proven(proof=proof, asked=ask, loader=loader, left=left)
-
-    async def _begin(self, workflow: Workflow) -> Planned:
-        """What a live workflow begins with. Raises ExchangeFailed (no such symbol?), OutOfDate or RetryableError."""
-        try:
-            return await begun(self._deps, workflow)
-        except (PermanentError, RetryableError) as error:
-            raise ExchangeFailed(error) from error
-
-    async def _compare(self, workflow: Workflow, ledger: Ledger, *, ask: bool) -> Compared:
-        ban, comparison = None, comparison_of(self._deps, workflow, ledger)
-        try:
-            await comparison.step()
-            if ask:
-                await comparison.quiet()
-        except ExchangeFailed as failed:  # the next step asks again
-            _log.info("the exchange did not answer about a live series", queue_id=workflow.queue_id, error=str(failed))
-            ban = self._ban(failed.error)
-        wanted = await comparison.lacking()
-        return Compared(await supplemented(self._deps, workflow, comparison.ledger, wanted), ban)
-
     async def remove_topics(self, workflow: Workflow, removal: TopicsRemoved) -> bool:
         """Remove a topic of an ended workflow, and forget its jobs. False: it was removed itself, or goes on again."""
         deps = self._deps
         deps.fence()
         # Who lets the workflow go on again waits: its next attempt must not find a topic that is about to go.
-        async with deps.coverage.locks.hold(workflow.topic):
+        async with deps.locks.hold(workflow.topic):
             latest = await deps.workflows.get(workflow.queue_id)
             if latest is None or latest.workflow.epoch != workflow.epoch:
                 return False

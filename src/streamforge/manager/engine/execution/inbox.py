@@ -13,12 +13,13 @@ from collections.abc import Callable, Container, Sequence
 import msgspec
 
 from streamforge.manager.actor import actor
-from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.document import Workflow
-from streamforge.manager.engine.lifecycle.facts import Fact, Request, apply, grant
+from streamforge.manager.engine.lifecycle.facts import Request, apply, grant
+from streamforge.manager.engine.lifecycle.findings import Fact
+from streamforge.manager.engine.refusals import no_workflow
 from streamforge.manager.engine.request_notes import with_asked
+from streamforge.manager.engine.services import Services
 from streamforge.manager.persistence.change_notes import WORKFLOW
-from streamforge.manager.use_cases import no_workflow
 from streamforge_utils.model.errors import RetryableError
 
 MOST_FACTS = 100
@@ -34,7 +35,7 @@ class Inbox:
     driven: a loop answers. arrived: called with the workflow whenever something came, or was stored, for it.
     """
 
-    def __init__(self, deps: Dependencies, arrived: Callable[[str], None]) -> None:
+    def __init__(self, deps: Services, arrived: Callable[[str], None]) -> None:
         self._deps = deps
         self._arrived = arrived
         self._facts: dict[str, list[Fact]] = {}

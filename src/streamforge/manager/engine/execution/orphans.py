@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 
 import structlog
 
-from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.execution.overview import Overview
+from streamforge.manager.engine.services import Services
 from streamforge_utils.ports.launcher import Job
 
 _log = structlog.get_logger(__name__)
@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 class Orphans:
     """Tells of each once, and gives it at each look until it is gone: that may take many looks, and tries."""
 
-    def __init__(self, deps: Dependencies, overview: Overview) -> None:
+    def __init__(self, deps: Services, overview: Overview) -> None:
         self._deps, self._overview = deps, overview
         self._told: set[str] = set()
 

@@ -12,6 +12,7 @@ from streamforge.manager.engine.document import Attempt, Status, Step, Workflow
 from streamforge.manager.engine.lifecycle.handovers import is_wanted, with_shadow
 from streamforge.manager.engine.lifecycle.launches import live
 from streamforge.manager.engine.persistence.workflow_store import Stored
+from streamforge.manager.engine.registry import form_of
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 _CONNECTING = 5
@@ -22,7 +23,7 @@ class Overview:
     """Of the workflows in `live`, as of the latest `refresh`.
 
     started: how many are past `pending`, but for those that await others or have no end;
-    live_workflows: how many of those load a series; beginning: of how many of these the stream is about to be planned.
+    continuous: how many of those load a series; beginning: of how many of these the stream is about to be planned.
     hurried: those of which a job is about to be seen, since it was just launched or has sent its terminal event.
     owners: the workflow of each latest attempt's job. current: the jobs that may run. silent: latest attempts that have
     neither sent a terminal event nor been counted, by job. parting: the exit codes that attempts told in their terminal
@@ -36,7 +37,7 @@ class Overview:
     def __init__(self, live: Mapping[str, Stored]) -> None:
         self._live = live
         self._read: dict[str, Stored] = {}
-        self.started = self.live_workflows = self.beginning = 0
+        self.started = self.continuous = self.beginning = 0
         self.hurried: set[str] = set()
         self.owners: dict[str, str] = {}
         self.current: set[str] = set()
@@ -79,27 +80,27 @@ class Overview:
         return taken
 
     def ahead_of(self, workflow: Workflow) -> str | None:
-        """The workflow of the same series that loads a part of the same range and goes first; None: there is none.
+        """The workflow that claims a part of the same range and goes first; None: there is none.
 
-        First goes what has begun, then what was asked for first. What stores a topic waits for nobody.
+        First goes what has begun, then what was asked for first.
         """
-        if workflow.topic_input is not None:
+        mine = form_of(workflow).claim(workflow)
+        if mine is None:
             return None
-        others = self.series.get((workflow.symbol, workflow.type), {}).values()
-        start_ms, end_ms = workflow.claimed_span.start_ms, workflow.claimed_span.end_ms
-        for other in others:
-            span = other.claimed_span
-            if span.start_ms < end_ms and start_ms < span.end_ms and other.queue_id != workflow.queue_id:
+        for other in self.series.get((workflow.symbol, workflow.type), {}).values():
+            span = form_of(other).claim(other)
+            if span is not None and span.intersection(mine) is not None and other.queue_id != workflow.queue_id:
                 older = (other.created_ms, other.queue_id) < (workflow.created_ms, workflow.queue_id)
                 if older or other.status is not Status.PENDING:
                     return other.queue_id
         return None
 
     def is_abandoned(self, workflow: Workflow) -> bool:
-        """Whether it was made for a live workflow that has ended, or is about to."""
-        if not workflow.supplements:
+        """Whether it was made for a workflow that has ended, or is about to."""
+        parent = form_of(workflow).parent(workflow)
+        if not parent:
             return False
-        live = self._live.get(workflow.supplements)
+        live = self._live.get(parent)
         return live is None or live.workflow.stop_asked_ms is not None or live.workflow.failure is not None
 
     def _count_stopping(self) -> None:
@@ -112,11 +113,11 @@ class Overview:
         workflow = stored.workflow
         self.series.setdefault((workflow.symbol, workflow.type), {})[queue_id] = workflow
         self.started += _holds_slot(workflow)
-        self.live_workflows += workflow.is_live
+        self.continuous += form_of(workflow).continuous
         if any(map(is_wanted, workflow.steps)):
             self.handing_over.add(queue_id)
         self.beginning += _begins(workflow)
-        if workflow.is_live and workflow.stop_asked_ms is not None:
+        if form_of(workflow).continuous and workflow.stop_asked_ms is not None:
             self._stopping.add(queue_id)
         for step in _views(workflow):
             if (attempt := step.attempt) is None:
@@ -146,7 +147,7 @@ class Overview:
         if not self.series[one]:
             del self.series[one]
         self.started -= _holds_slot(workflow)
-        self.live_workflows -= workflow.is_live
+        self.continuous -= form_of(workflow).continuous
         self.beginning -= _begins(workflow)
         self.hurried.discard(queue_id)
         self.handing_over.discard(queue_id)
@@ -172,8 +173,8 @@ def _views(workflow: Workflow) -> Iterator[Step]:
 
 def _begins(workflow: Workflow) -> bool:
     wanted = workflow.stop_asked_ms is None and workflow.failure is None
-    return wanted and workflow.is_live and workflow.plan is None
+    return wanted and form_of(workflow).continuous and not workflow.form.is_prepared
 
 
 def _holds_slot(workflow: Workflow) -> bool:
-    return workflow.status is not Status.PENDING and not workflow.endless and not workflow.awaits_others
+    return workflow.status is not Status.PENDING and form_of(workflow).holds_slot(workflow)

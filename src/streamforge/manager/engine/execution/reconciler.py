@@ -12,13 +12,14 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.document import Attempt, Status, Workflow
 from streamforge.manager.engine.execution.dispatcher import (
     BesideTheLoop,
     Dispatcher,
     Key,
     Kind,
+    Upkeep,
+    Work,
     begin_at_zero,
     by_workflow,
 )
@@ -34,13 +35,11 @@ from streamforge.manager.engine.lifecycle.conditions import Conditions
 from streamforge.manager.engine.lifecycle.decision import decide
 from streamforge.manager.engine.lifecycle.facts import apply
 from streamforge.manager.engine.lifecycle.fold import fold_event, fold_jobs, without_progress
-from streamforge.manager.engine.lifecycle.stop_times import waits_to_connect
+from streamforge.manager.engine.lifecycle.launches import waits_to_connect
 from streamforge.manager.engine.persistence.bans import Bans
 from streamforge.manager.engine.persistence.workflow_store import Stored
-from streamforge.manager.execution.log_keeper import LogKeeper
-from streamforge.manager.execution.retention import Retention
-from streamforge.manager.execution.verifier import Verifier
-from streamforge.manager.workflows.live.metrics import LiveMetrics
+from streamforge.manager.engine.registry import form_of
+from streamforge.manager.engine.services import Services
 from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.model.messages import ANY_QUEUE, Command, Event
 from streamforge_utils.ports.launcher import Job, JobState
@@ -54,6 +53,7 @@ class Reconciler:
     """Drives the live workflows. `run` goes on until it is cancelled; `wake` makes it look now.
 
     came_round: when `run` began, or last completed a look, by the monotonic clock (seconds) and the other (ms).
+    upkeep, batches: what is done beside the workflows; None: nothing.
     REST: times as long as a look takes it rests after it, HURRY_S at most, so that looks at many workflows leave time
     for what they have begun.
     """
@@ -66,7 +66,7 @@ class Reconciler:
     GAP_MS = 5_000
     YIELD_EVERY = 20
 
-    def __init__(self, deps: Dependencies) -> None:
+    def __init__(self, deps: Services) -> None:
         self._deps = deps
         self._overview = Overview(deps.workflows.live)
         self.bans = Bans(deps.store, deps.clock, deps.observer)
@@ -75,7 +75,6 @@ class Reconciler:
         self.came_round: tuple[float, int] | None = None
         self.last_error: str | None = None
         self._wake = asyncio.Event()
-        self._live_metrics = LiveMetrics(deps.observer)
         self._events = EventConsumer(deps.bus, deps.admin, deps.events_topic)
         self.listeners = self._events.listeners
         self.inbox = Inbox(deps, self._arrived)
@@ -84,8 +83,7 @@ class Reconciler:
         )
         self.executor.baskets.expected = lambda: self._overview.beginning
         self.executor.baskets.begun = lambda: len(self.dispatcher.gathering)
-        self.retention = Retention(deps, self.executor, self.inbox)
-        self._verifier, self._logs = Verifier(deps), LogKeeper(deps)
+        self.upkeep: Upkeep | None = None
         self.batches: BesideTheLoop | None = None
         self._jobs: dict[str, Job] = {}
         self._running: set[str] = set()
@@ -191,8 +189,8 @@ class Reconciler:
             owners = self._overview.owners
             self._news |= {owners[name] for name in changed if name in owners}
             self._jobs = self.executor.jobs = found
-            if self._logs.hear(found[name] for name in changed & found.keys()):
-                self.dispatcher.begin_work(("KeepLogs", "", ""), Kind.KEEPING, self._logs.keep())
+            if self.upkeep is not None:
+                self.dispatcher.begin_work(*self.upkeep.after_changes(found[name] for name in changed & found.keys()))
             self._running = {name for name, job in found.items() if job.state is JobState.RUNNING}
             self._launching_then = launching
             self._jobs_at = now
@@ -208,7 +206,9 @@ class Reconciler:
         await self.executor.baskets.hear(self._jobs.values(), self._events.received)
         self._overview.refresh()
         for job in self._orphans.found(self._jobs, self._running):
-            self.dispatcher.begin_work(("orphan", job.queue_id, job.name), Kind.ENDING, self.executor.end(job.name))
+            self.dispatcher.begin_work(
+                Work(("orphan", job.queue_id, job.name), Kind.ENDING, self.executor.end(job.name))
+            )
         self._launching = by_workflow(self._launching_then | self.dispatcher.launching())
         self._check_launcher()
         everything = self._is_time_for_everything()
@@ -234,10 +234,10 @@ class Reconciler:
         await self._answering(self.executor.deal_budget())
         await self._answering(self._ping())
         self._retain()
-        if everything:
-            self._live_metrics.observe((one.workflow for one in live.values()), now_ms)
+        if everything and self.upkeep is not None:
+            self.upkeep.observe((one.workflow for one in live.values()), now_ms)
         if self.batches is not None and self.batches.is_due():
-            self.dispatcher.begin_work(("Batches", "", ""), Kind.BATCHING, self.batches.look())
+            self.dispatcher.begin_work(Work(("Batches", "", ""), Kind.BATCHING, self.batches.look()))
         self._looked_ms = now_ms
 
     def _check_launcher(self) -> None:
@@ -326,7 +326,7 @@ class Reconciler:
     def _conditions(self, workflow: Workflow | None) -> Conditions:
         """What the decision about a workflow depends on; None: what that about every workflow does."""
         launching = () if workflow is None else self._launching.get(workflow.queue_id, ())
-        slotless = workflow is not None and (workflow.endless or workflow.awaits_others)
+        slotless = workflow is not None and not form_of(workflow).holds_slot(workflow)
         may_start = slotless or self._overview.started < self._deps.policy.max_running
         waits = may_start and workflow is not None and workflow.status is Status.PENDING
         return Conditions(
@@ -338,7 +338,7 @@ class Reconciler:
             listening_since_ms=self._listening_since_ms,
             launching=frozenset(launching),
             unseen=self._unseen,
-            live_workflows=0 if workflow is None else self._overview.live_workflows,
+            continuous=0 if workflow is None else self._overview.continuous,
             stopping=0 if workflow is None else self._overview.most_stopping,
             abandoned=workflow is not None and self._overview.is_abandoned(workflow),
             may_connect=not waits_to_connect(workflow) or self.executor.may_connect(workflow, self._now_ms),
@@ -391,7 +391,5 @@ class Reconciler:
         if now - self._retained_at < every_s:
             return
         self._retained_at = now
-        # Beside the loop: there may be many ended workflows.
-        for name, work in self.retention.parts().items():
-            self.dispatcher.begin_work(("Retain", "", name), Kind.RETAINING, work)
-        self.dispatcher.begin_work(("Verify", "", ""), Kind.VERIFYING, self._verifier.look())
+        if self.upkeep is not None:
+            self.dispatcher.begin_work(*self.upkeep.now_and_then())

@@ -24,7 +24,7 @@ class StartLimit:
     def left(self, workflow: Workflow | None, now_ms: int) -> int | None:
         """How many more processes may begin now; None: nothing bounds them, or the workflow has none to begin."""
         policy = self._policy
-        if policy.max_starting is None or workflow is None or workflow.plan is None:
+        if policy.max_starting is None or workflow is None or not workflow.form.is_prepared:
             return None
         if not any(map(_may_begin, workflow.steps)):
             return None

@@ -16,9 +16,9 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     listening_since_ms: since when every event was received soon after it was sent; silence before that was not the
     workers'. exchange_waits: what the manager's questions to the exchange wait for. launching: targets of this workflow
     that may be being launched right now. unseen: why what is known of the jobs may be out of date; empty if it is not.
-    live_workflows: how many there are, and stopping: how many of them end at the same time. abandoned: the live
-    workflow that it supplements goes on no longer. may_connect: a connection to the exchange's streams may be made
-    now. runs: by target what a job would run now, as `Attempt` has it. may_hand_over: its loader may be handed over
+    continuous: how many workflows go on for months, and stopping: how many of them end at the same time. abandoned: the
+    workflow without which it has no use goes on no longer. may_connect: a connection to the exchange's streams may be
+    made now. runs: by target what a job would run now, as `Attempt` has it. may_hand_over: its loader may be handed over
     for its image, beside those of others. may_begin: so many processes of workers; None: nothing bounds them.
     """
 
@@ -30,7 +30,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     exchange_waits: str | None = None
     launching: frozenset[str] = frozenset()
     unseen: str = ""
-    live_workflows: int = 0
+    continuous: int = 0
     stopping: int = 0
     abandoned: bool = False
     may_connect: bool = True

@@ -6,46 +6,19 @@ alone: a manager that dies in between decides the same after its restart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
-from streamforge.manager.engine.document import (
-    STEP_ENDED,
-    Attempt,
-    Failure,
-    SourceChoice,
-    Status,
-    Step,
-    StepStatus,
-    Workflow,
-)
+from streamforge.manager.engine.document import STEP_ENDED, Attempt, Status, Step, StepStatus, Workflow
 from streamforge.manager.engine.lifecycle.actions import Action, Compare, EndJob, Prepare, Prove, SendStop
 from streamforge.manager.engine.lifecycle.conditions import Conditions
 from streamforge.manager.engine.lifecycle.fold import waits
 from streamforge.manager.engine.lifecycle.handovers import NEVER_SEEN_MS, end_shadows, hand_over, leave, taken_over
 from streamforge.manager.engine.lifecycle.launches import ban, launch, live
 from streamforge.manager.engine.lifecycle.retry_policy import HANDOVER, STOP, STUCK, apply_retry_policy
-from streamforge.manager.engine.lifecycle.rounds import (
-    archive_round,
-    disjoint,
-    fallback_round,
-    joined,
-    next_round,
-    open_again,
-    repair_round,
-    sources_of,
-)
-from streamforge.manager.engine.lifecycle.stop_times import is_due, patience_s
-from streamforge.manager.engine.lifecycle.topic_lifetime import leaves_some
-from streamforge.manager.failure_codes import FailureCode
+from streamforge.manager.engine.lifecycle.stop_times import patience_s
+from streamforge.manager.engine.registry import form_of
 from streamforge.manager.policy import Policy
-from streamforge.manager.workflows.analyses.rounds import conclude_analysis
-from streamforge.manager.workflows.topics.rounds import conclude_topic, has_work, lost
-from streamforge_utils.model.completeness.sequence import UNTOLD
-from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.worker_definition import Role
 
 _replace = msgspec.structs.replace
 
@@ -75,36 +48,39 @@ def _decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditi
         if conditions.ahead is not None:
             return _replace(workflow, waiting_for=f"the end of {conditions.ahead}, which loads a part of its range")
         workflow = _replace(workflow, status=Status.RUNNING, waiting_for="")
-    if workflow.plan is None:
-        return _before_plan(workflow, now_ms, conditions, actions)
-    if not has_work(workflow, workflow.plan):
+    form = form_of(workflow)
+    if not workflow.form.is_prepared:
+        return _preparing(workflow, now_ms, conditions, actions)
+    if not _has_work(workflow):
         steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
         return _conclude(_replace(workflow, steps=steps), now_ms, policy, conditions, actions)
     if any(step.status is not StepStatus.FINISHED for step in workflow.steps):
         workflow = _replace(workflow, waiting_for="")
-    if workflow.is_live:
+    if form.continuous:
         workflow = hand_over(workflow, now_ms, policy, conditions, actions)
     workflow = _watch(workflow, now_ms, policy, conditions, actions)
     workflow = launch(workflow, now_ms, policy, conditions, actions)
     if all(step.status is StepStatus.FINISHED for step in workflow.steps):
         return _conclude(workflow, now_ms, policy, conditions, actions)
-    if workflow.ledger is not None and is_due(workflow.ledger, now_ms, policy, conditions.live_workflows):
+    if form.is_comparison_due(workflow, now_ms, policy, conditions.continuous):
         actions.append(Compare(ask=now_ms >= conditions.banned_until_ms))
     return workflow
 
 
-def _before_plan(workflow: Workflow, now_ms: int, conditions: Conditions, actions: list[Action]) -> Workflow:
-    if workflow.topic_input is not None:
-        actions.append(Prepare())
-        return _replace(workflow, waiting_for=f"the offsets of topic {workflow.topic_input.topic}")
-    if workflow.analysis is not None:  # the exchange is not asked
-        actions += [Prepare()] if now_ms >= workflow.not_before_ms else []
-        return _replace(workflow, waiting_for=workflow.waiting_for or "the coverage of its series")
-    if now_ms < conditions.banned_until_ms:
+def _has_work(workflow: Workflow) -> bool:
+    """Whether there is anything for the steps to do in this round."""
+    if workflow.endless or workflow.repairs or any(step.replay for step in workflow.steps):
+        return True
+    return form_of(workflow).has_work(workflow)
+
+
+def _preparing(workflow: Workflow, now_ms: int, conditions: Conditions, actions: list[Action]) -> Workflow:
+    form = form_of(workflow)
+    if form.asks_exchange(workflow) and now_ms < conditions.banned_until_ms:
         return _replace(workflow, waiting_for=ban(conditions))
     if now_ms >= workflow.not_before_ms:
         actions.append(Prepare())
-        workflow = _replace(workflow, waiting_for=f"the exchange: {conditions.exchange_waits or 'its answer'}")
+        workflow = _replace(workflow, waiting_for=form.awaited(workflow, conditions))
     return workflow
 
 
@@ -147,9 +123,9 @@ def _without_end_of_stream(workflow: Workflow, step: Step, now_ms: int, policy: 
     attempt = step.attempt
     if step.role is not Role.SINK or attempt is None or attempt.replay or attempt.progress.lag != 0:
         return None
-    if workflow.topic_input is not None:
-        return None  # its reader knows itself what ends it
     loaders = [other for other in workflow.steps if other.role is Role.LOADER]
+    if not loaders:
+        return None  # its reader knows itself what ends it
     if any(other.status is not StepStatus.FINISHED for other in loaders):
         return None
     since_ms = max([attempt.started_ms or now_ms, *(o.attempt.ended_ms or now_ms for o in loaders if o.attempt)])
@@ -206,47 +182,30 @@ def _stopping(
             actions.append(EndJob(attempt.job))
     if any(step.status not in STEP_ENDED or step.shadow is not None for step in workflow.steps):
         return workflow
+    form = form_of(workflow)
     if not workflow.surveyed:
-        if workflow.plan is not None and workflow.endless and workflow.failure is None:
+        if workflow.form.is_prepared and workflow.endless and workflow.failure is None:
             return _proving(workflow, now_ms, conditions, actions)
-        touched = workflow.endless or workflow.repairs or workflow.topic_input is not None
-        if workflow.plan is not None and (touched or workflow.plan.parts):
+        touched = workflow.endless or workflow.repairs or form.leaves_something(workflow)
+        if workflow.form.is_prepared and touched:
             actions.append(Prove(ask=False))
             return workflow
         workflow = _replace(workflow, surveyed=True)
-    if (failure := _archive_failure(workflow)) is not None:
-        return next_round(_replace(open_again(workflow, plan=None), archive_failure=failure))
-    if (failed := workflow.failure or lost(workflow)) is not None:
+    if (again := form.recovered(workflow)) is not None:
+        return again
+    if (failed := workflow.failure or form.loss(workflow)) is not None:
         return workflow.next_epoch(status=Status.ERROR, failure=failed, ended_ms=now_ms)
-    proof = workflow.proof
-    whole = proof is not None and proof.complete and not any(map(_is_open, proof.segments))
-    if workflow.endless and whole and not (workflow.ledger is not None and leaves_some(workflow)):
+    if workflow.endless and form.is_whole(workflow):
         # A replay that was stopped midway has not read all of its dead letters: it stays interrupted.
         steps = (one if one.replay else _replace(one, status=StepStatus.FINISHED) for one in workflow.steps)
         return workflow.next_epoch(status=Status.FINISHED, steps=tuple(steps), ended_ms=now_ms)
     return workflow.next_epoch(status=Status.INTERRUPTED, ended_ms=now_ms)
 
 
-def _archive_failure(workflow: Workflow) -> str | None:
-    """Why its loader of files failed, where that is all that failed, and REST can take its place."""
-    failed = [step for step in workflow.steps if step.status is StepStatus.ERROR]
-    if workflow.stop_asked_ms is not None or [step.source for step in failed] != [Source.ARCHIVE]:
-        return None
-    if workflow.source is not SourceChoice.AUTO or Source.REST not in sources_of(workflow):
-        return None
-    reason = "it failed" if failed[0].failure is None else failed[0].failure.reason
-    return f"{failed[0].target}: {reason}"
-
-
-def _is_open(segment: Segment) -> bool:
-    """Whether it keeps a workflow from being finished."""
-    return segment.verdict in (Verdict.OURS, Verdict.UNKNOWN)
-
-
 def _proving(workflow: Workflow, now_ms: int, conditions: Conditions, actions: list[Action]) -> Workflow:
     """The workflow while what is stored is compared with the exchange, which may have to be waited for."""
-    if not workflow.loads_series or workflow.ledger is not None:
-        actions.append(Prove(ask=True))  # the exchange is not asked
+    if not form_of(workflow).asks_exchange(workflow):
+        actions.append(Prove(ask=True))
         return _replace(workflow, waiting_for="")
     if now_ms < conditions.banned_until_ms:
         return _replace(workflow, waiting_for=ban(conditions))
@@ -274,50 +233,13 @@ def _conclude(
 ) -> Workflow:
     if workflow.replayed in (Status.INTERRUPTED, Status.ERROR):
         return _replayed(workflow, workflow.replayed, now_ms, actions)
-    plan, unloaded = workflow.plan, disjoint(one for step in workflow.steps for one in step.unloaded)
-    if plan is not None and unloaded:
-        return fallback_round(workflow, plan, unloaded)
-    proof = workflow.proof
+    form = form_of(workflow)
+    if (again := form.rerouted(workflow)) is not None:
+        return again
+    proof = workflow.form.proof
     if proof is None or proof.round <= workflow.repairs:
         return _proving(workflow, now_ms, conditions, actions)
-    if workflow.topic_input is not None:
-        return conclude_topic(workflow, workflow.topic_input, proof, now_ms, policy)
-    if workflow.analysis is not None:
-        return conclude_analysis(workflow, workflow.analysis, proof, now_ms)
-    if plan is not None and proof.in_archive and not workflow.archive_searched:
-        return archive_round(workflow, plan, proof.in_archive)
-    holes: list[TimeRange] = [segment.span for segment in proof.segments if segment.verdict is Verdict.OURS]
-    ours = joined(holes)
-    unknown = [segment for segment in proof.segments if segment.verdict is Verdict.UNKNOWN]
-    if not ours and not unknown:
-        return workflow.next_epoch(status=Status.FINISHED, waiting_for="", ended_ms=now_ms)
-    if workflow.repairs >= policy.max_repairs or not ours:
-        causes = {one.span: f" ({one.cause})" if one.cause else "" for one in proof.segments if _is_open(one)}
-        still = [f"{span}{causes.get(span, '')}" for span in (*ours, *(one.span for one in unknown))]
-        failure = Failure(
-            code=FailureCode.HOLES_LEFT,
-            reason=f"{len(holes) + len(unknown)} holes are still there after {workflow.repairs} rounds of repair: "
-            + ", ".join(still[:5]),
-            next_step=_advice(workflow, unknown)
-            if all(causes.values())
-            else "look at the dead letters of the workflow for records that were refused, then retry it",
-        )
-        return workflow.next_epoch(failure=failure)
-    return repair_round(_replace(workflow, repairs=workflow.repairs + 1), ours)
-
-
-def _advice(workflow: Workflow, unknown: Sequence[Segment]) -> str:
-    """What to do about ranges that no source of the workflow has, or whose records contradict each other."""
-    if not unknown:
-        return "load it and what lies beside it again over REST alone (source=rest, again)"
-    if any(one.cause.endswith(UNTOLD) for one in unknown):
-        return "retry it: what lacks is then read from the files again"
-    floor_ms = 0 if workflow.plan is None else workflow.plan.floor_ms or 0
-    if workflow.plan is not None and workflow.plan.archived:
-        return "ask for ranges that have files: only the archive has the symbol"
-    if workflow.source is SourceChoice.ARCHIVE and any(one.end_ms > floor_ms for one in unknown):
-        return "load it again without naming a source: what no file has is then asked for by requests"
-    return "ask for a range that the exchange still gives"
+    return form.settle(workflow, now_ms, policy)
 
 
 def _replayed(workflow: Workflow, status: Status, now_ms: int, actions: list[Action]) -> Workflow:

@@ -7,131 +7,36 @@ follows from it and its answer was lost: what is counted carries its number.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import msgspec
 
-from streamforge.manager.engine.document import Attempt, Failure, Plan, Proof, Status, Step, Workflow
+from streamforge.manager.engine.document import Attempt, Failure, Status, Workflow
 from streamforge.manager.engine.lifecycle.actions import Action, Launch, Prepare, Prove
+from streamforge.manager.engine.lifecycle.findings import (
+    Awaited,
+    Compared,
+    Fact,
+    Failed,
+    Planned,
+    Proven,
+    Refused,
+    TopicsRemoved,
+    Unanswered,
+)
 from streamforge.manager.engine.lifecycle.handovers import asked_for
-from streamforge.manager.engine.lifecycle.retry_policy import Banned, backoff_ms
+from streamforge.manager.engine.lifecycle.retry_policy import backoff_ms
 from streamforge.manager.engine.lifecycle.rounds import next_round, open_again, replay_round, with_loader
+from streamforge.manager.engine.refusals import NotNow
+from streamforge.manager.engine.registry import form_of
 from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.policy import Policy
-from streamforge.manager.use_cases import NotNow
-from streamforge.manager.workflows.analyses.graph_input import GraphInput
-from streamforge.manager.workflows.analyses.model_input import ModelInput
-from streamforge.manager.workflows.live.model import Ledger
-from streamforge.manager.workflows.topics.model import TopicInput
 from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.model.topic_reading import PartitionRange
 
 AWAITED_MS = 2_000
 """After that it is looked again whether what comes first is there."""
 _replace = msgspec.structs.replace
-
-
-class Planned(msgspec.Struct, frozen=True):
-    """What there is to load.
-
-    loader: of a source that the plan needs, where the workflow has none yet. topic_input: of a workflow that stores a
-    topic, with the offsets that it had then. ledger: of a live one, with what it begins.
-    """
-
-    plan: Plan
-    loader: Step | None = None
-    topic_input: TopicInput | None = None
-    ledger: Ledger | None = None
-
-
-class Awaited(msgspec.Struct, frozen=True):
-    """There is no plan yet, as something else has to come first. at_ms: when that was found out."""
-
-    reason: str
-    at_ms: int
-
-
-class Left(msgspec.Struct, frozen=True):
-    """Messages that a sink has left unstored. at_least: there may be more, not all of them could be counted."""
-
-    messages: int
-    at_least: bool = False
-
-
-class Proven(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored.
-
-    asked: the exchange was asked for each hole. left: what sinks have left unstored, by target. loader: of files that
-    may have the holes, where the workflow has none yet. ledger: of a live one, as it was closed. graph, model: what was
-    made.
-    """
-
-    proof: Proof
-    asked: bool
-    loader: Step | None = None
-    left: Mapping[str, Left] = {}
-    ledger: Ledger | None = None
-    graph: GraphInput | None = None
-    model: ModelInput | None = None
-
-
-class Unanswered(msgspec.Struct, frozen=True, kw_only=True):
-    """The exchange did not answer.
-
-    number: of the questions in a row without an answer, this one too; a ban is none. at_ms: when that was found out.
-    retry_after_ms: what it asked for. ban: it named the end of one, which counts for all, in any epoch.
-    """
-
-    reason: str
-    number: int
-    at_ms: int
-    retry_after_ms: int = 0
-    ban: Banned | None = None
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """It will not work, however often it is tried."""
-
-    failure: Failure
-
-
-class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """A try of an action failed, and not because bus, store or launcher were away.
-
-    action: its name. number: of its tries in a row that did so, this one too; a try that finds something out ends the
-    row. target, attempt: what was to be launched.
-    """
-
-    action: str
-    number: int
-    reason: str
-    target: str = ""
-    attempt: int = 0
-
-
-class TopicsRemoved(msgspec.Struct, frozen=True):
-    """The data topic, or (`dead_letters`) the topic of dead letters, is gone."""
-
-    dead_letters: bool
-
-
-class Compared(msgspec.Struct, frozen=True):
-    """How far a live workflow has come. ban: the exchange named the end of one, which counts for all, in any epoch."""
-
-    ledger: Ledger
-    ban: Banned | None = None
-
-
-Finding = Planned | Awaited | Proven | Compared | Unanswered | Refused | Failed | TopicsRemoved
-"""What an action found out."""
-
-
-class Fact(msgspec.Struct, frozen=True):
-    """A finding, and the epoch of the workflow in which its action was begun."""
-
-    epoch: int
-    finding: Finding
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -191,24 +96,22 @@ def apply(workflow: Workflow, fact: Fact, policy: Policy) -> Workflow:
     if fact.epoch != workflow.epoch:
         return workflow
     match fact.finding:
-        case Planned(plan, loader, topic_input, ledger):
-            workflow = with_loader(workflow, loader)
-            topic_input = topic_input or workflow.topic_input
-            planned = _replace(workflow, plan=plan, topic_input=topic_input, asking_failures=0, waiting_for="")
-            planned = _replace(planned, ledger=ledger)
-            return next_round(planned, plan.ranges)
+        case Planned(found, loader):
+            form = form_of(workflow)
+            planned = form.learn(with_loader(workflow, loader), found)
+            return next_round(_replace(planned, asking_failures=0, waiting_for=""), form.ranges(planned))
         case Awaited(reason, at_ms):
             return _replace(workflow, waiting_for=reason, not_before_ms=at_ms + AWAITED_MS, action_failures=0)
         case Proven() as proven:
             return _proven(workflow, proven)
-        case Compared(ledger):
-            return _replace(workflow, ledger=ledger)
+        case Compared(found):
+            return form_of(workflow).learn(workflow, found)
         case Unanswered() as unanswered:
             return _unanswered(workflow, unanswered, policy)
         case Refused(failure):
             return workflow.next_epoch(failure=failure)
-        case Failed() as found:
-            return _failed(workflow, found, policy)
+        case Failed() as failure:
+            return _failed(workflow, failure, policy)
         case TopicsRemoved(dead_letters):
             return _without_letters(workflow) if dead_letters else _replace(workflow, topic_removed=True)
 
@@ -227,15 +130,14 @@ def grant(workflow: Workflow, request: Request, now_ms: int) -> Workflow:
                     "be retried"
                 )
             # What coverage has by the time of the new plan will not be loaded again.
-            return next_round(_replace(open_again(workflow, plan=None), archive_failure=""))
+            return next_round(open_again(workflow, prepared=False))
         case Replay(letters, passed):
             if not workflow.ended:
                 raise NotNow(
                     f"workflow {workflow.queue_id} is {workflow.status.value}: dead letters are replayed after its end"
                 )
             # Nothing is loaded again, and a dead letter may be of a file whose checksum was wrong.
-            going_on = open_again(workflow, plan=workflow.plan)
-            going_on = _replace(going_on, disputed=workflow.disputed, read=workflow.read)
+            going_on = open_again(workflow, prepared=True)
             going_on = _replace(going_on, replayed=workflow.status, replayed_failure=workflow.failure)
             return replay_round(going_on, letters, passed)
 
@@ -250,18 +152,12 @@ def _proven(workflow: Workflow, proven: Proven) -> Workflow:
     for step in workflow.steps:
         if (left := proven.left.get(step.target)) is not None:
             workflow = workflow.with_step(_replace(step, left=left.messages, left_at_least=left.at_least))
-    if proven.ledger is not None:
-        workflow = _closed(workflow, proven.ledger)
-    workflow = with_loader(workflow, proven.loader)
-    workflow = _replace(workflow, graph=proven.graph or workflow.graph, model=proven.model or workflow.model)
+    form = form_of(workflow)
+    workflow = form.learn(with_loader(workflow, proven.loader), proven.proof)
+    if proven.more is not None:
+        workflow = form.learn(workflow, proven.more)
     surveyed = workflow.surveyed or not proven.asked or workflow.stop_asked_ms is not None
-    return _replace(workflow, proof=proven.proof, asking_failures=0, action_failures=0, surveyed=surveyed)
-
-
-def _closed(workflow: Workflow, ledger: Ledger) -> Workflow:
-    """The live workflow, whose range is from now on what it has come to."""
-    workflow = _replace(workflow, ledger=ledger)
-    return workflow if ledger.span is None else _replace(workflow, span=ledger.span)
+    return _replace(workflow, asking_failures=0, action_failures=0, surveyed=surveyed)
 
 
 def _stopped(workflow: Workflow, now_ms: int) -> Workflow:

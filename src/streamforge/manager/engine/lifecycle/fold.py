@@ -1,6 +1,6 @@
 """Events of workers and observed jobs, folded into a workflow. Pure: no clock, no input or output.
 
-Only the latest attempt of a step counts; an event of an older one changes nothing, but for what it says of a topic.
+Only the latest attempt of a step counts; an event of an older one changes nothing, but for what its form makes of it.
 Folding the same thing twice changes nothing either, so a manager that was killed reads its events again without harm.
 """
 
@@ -13,7 +13,7 @@ import msgspec
 
 from streamforge.manager.engine.document import Attempt, Remark, Step, Workflow
 from streamforge.manager.engine.lifecycle.rounds import disjoint
-from streamforge.manager.workflows.topics.rounds import fold_told
+from streamforge.manager.engine.registry import form_of
 from streamforge_utils.model.coverage import IdsRead, joined_reads
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.messages import TERMINAL_EVENTS, Event, Progress, progress_of
@@ -32,9 +32,7 @@ def fold_event(workflow: Workflow, event: Event, now_ms: int) -> Workflow:
     step = workflow.step(event.target)
     if step is None or step.telemetry_id != event.producer:
         return workflow
-    if workflow.topic_input is not None:
-        # Of any attempt: an older one that still lives commits for the group of all.
-        workflow = _replace(workflow, topic_input=fold_told(workflow.topic_input, event.extra or {}))
+    workflow = form_of(workflow).hear(workflow, event)
     attempt, shadow = step.attempt, step.shadow
     if shadow is not None and shadow.number == event.attempt and shadow.terminal_event is None:
         return workflow.with_step(_replace(step, shadow=_with_event(shadow, event, now_ms)))
@@ -193,8 +191,8 @@ def _waits_to_begin(attempt: Attempt, job: Job, now_ms: int) -> Attempt:
 
 def without_progress(workflow: Workflow) -> Workflow:
     """The workflow without what losing costs nothing but a second look."""
-    ledger = None if workflow.ledger is None else _replace(workflow.ledger, compared_ms=0, behind=False)
-    return _replace(workflow, waiting_for="", ledger=ledger, steps=tuple(_bare(step) for step in workflow.steps))
+    form = form_of(workflow).lasting(workflow)
+    return _replace(workflow, waiting_for="", form=form, steps=tuple(_bare(step) for step in workflow.steps))
 
 
 def _bare(step: Step) -> Step:

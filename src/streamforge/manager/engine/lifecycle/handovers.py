@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import msgspec
 
-from streamforge.manager.engine.document import Attempt, Status, Step, StepStatus, Workflow
+from streamforge.manager.engine.document import Attempt, Handover, Status, Step, StepStatus, Workflow
 from streamforge.manager.engine.lifecycle.actions import Action, EndJob, Launch, SendStop, TakeOver, WriteTerminalEvent
 from streamforge.manager.engine.lifecycle.conditions import Conditions
 from streamforge.manager.engine.lifecycle.retry_policy import HANDOVER, STOP, STUCK, backoff_ms, terminal_event
 from streamforge.manager.engine.lifecycle.rounds import kept_attempts, next_attempt
-from streamforge.manager.handover_state import Handover
+from streamforge.manager.engine.refusals import NotNow
 from streamforge.manager.policy import Policy
-from streamforge.manager.use_cases import NotNow
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 MOST_SHADOWS = 3
@@ -293,7 +292,7 @@ def leave(step: Step, attempt: Attempt, now_ms: int, policy: Policy, actions: li
 def asked_for(workflow: Workflow, now_ms: int) -> Workflow:
     """The workflow whose loaders of streams somebody wants to be handed over. Raises NotNow."""
     steps = [one for one in workflow.steps if one.source is Source.STREAM]
-    if not steps or not workflow.is_live:
+    if not steps:
         raise NotNow(f"workflow {workflow.queue_id} loads no stream: there is nothing to hand over")
     for step in steps:
         attempt = step.attempt

@@ -7,6 +7,7 @@ import msgspec
 from streamforge.manager.engine.document import Attempt, Step, StepStatus, Workflow
 from streamforge.manager.engine.lifecycle.actions import Action, Launch
 from streamforge.manager.engine.lifecycle.conditions import Conditions
+from streamforge.manager.engine.lifecycle.handovers import is_wanted
 from streamforge.manager.engine.lifecycle.rounds import kept_attempts, next_attempt
 from streamforge.manager.policy import Policy
 from streamforge_utils.model.timeranges import format_ms
@@ -30,7 +31,7 @@ def launch(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditio
     """The workflow with an attempt of each step that may have one now; those that were not seen yet are launched."""
     may_begin = conditions.may_begin
     # Sinks first: nothing is produced unseen.
-    for role in (Role.ANALYST, Role.SINK, Role.LOADER):
+    for role in (Role.DIAGNOSTIC, Role.ANALYST, Role.SINK, Role.LOADER):
         for step in workflow.steps:
             if step.role is not role:
                 continue
@@ -74,3 +75,12 @@ def _pause(step: Step) -> str:
 def _shown(time_ms: int) -> str:
     """A time until which is waited, in whole seconds: not before it."""
     return format_ms(-(-time_ms // 1000) * 1000)
+
+
+def waits_to_connect(workflow: Workflow | None) -> bool:
+    """Whether an attempt of a loader of its stream is to be made."""
+    steps = () if workflow is None else workflow.steps
+    return any(
+        one.source is Source.STREAM and (one.status is StepStatus.WAITING or (is_wanted(one) and one.shadow is None))
+        for one in steps
+    )

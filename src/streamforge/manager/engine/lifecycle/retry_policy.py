@@ -1,11 +1,8 @@
-"""The retry policy of steps, and the exchange's ban: what an ended attempt or a refusal means. Pure.
+"""The retry policy of steps: what an ended attempt means. Pure.
 
 Exit code 2 is never retried, exit code 1 a limited number of times in a row with back-off (`policy.py` has the limits).
 A ban by the exchange is waited for. An end from outside (a signal nobody asked for, a lost machine) is retried at
 once and not counted while attempts make progress.
-
-A ban holds for the whole address: every question and every loader waits for its end, also if another was refused.
-Stopping or retrying a workflow does not end it, so the fact of a ban has no epoch: only time makes it out of date.
 """
 
 from __future__ import annotations
@@ -16,43 +13,14 @@ import msgspec
 
 from streamforge.manager.engine.document import Attempt, Failure, Step, StepStatus, Workflow
 from streamforge.manager.engine.lifecycle.actions import WriteTerminalEvent
+from streamforge.manager.engine.lifecycle.ban import LONGEST_BAN_MS
 from streamforge.manager.engine.lifecycle.rounds import disjoint
+from streamforge.manager.engine.registry import form_of
 from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.policy import Policy
-from streamforge_utils.model.coverage import joined_reads
 from streamforge_utils.model.messages import Event
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.runtime.worker_definition import Role, Source
-
-LONGEST_BAN_MS = 3 * 86_400_000
-"""The longest ban that the exchange gives. A longer one ends after this time all the same."""
-
-_REASON_SHOWN = 300
-
-
-class Ban(msgspec.Struct, frozen=True, kw_only=True):
-    """until_ms: when the exchange answers again, unix milliseconds; 0: no ban is known. reason: its words."""
-
-    until_ms: int = 0
-    reason: str = ""
-
-
-class Banned(msgspec.Struct, frozen=True, kw_only=True):
-    """The exchange has banned this address. until_ms: the end of the ban; said_ms: when the exchange said so."""
-
-    until_ms: int
-    said_ms: int
-    reason: str = ""
-
-
-def fold_ban(ban: Ban, fact: Banned, now_ms: int) -> Ban:
-    """The ban after the fact; `ban` itself if the one in the fact is over by now, or ends no later."""
-    # Counted from the refusal: folding the fact again does not prolong the ban.
-    until_ms = min(fact.until_ms, min(fact.said_ms, now_ms) + LONGEST_BAN_MS)
-    if until_ms <= max(now_ms, ban.until_ms):
-        return ban
-    return Ban(until_ms=until_ms, reason=fact.reason[:_REASON_SHOWN])
-
 
 STOP, STUCK, HANDOVER = "stop", "stuck", "handover"
 """Why the manager asked an attempt to end."""
@@ -107,12 +75,8 @@ def _count_attempt(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int
         outcome = "interrupted"
     if outcome == "failed" and (attempt.progress.banned_until_ms or 0) > now_ms:
         outcome = "banned"
-    unloaded, disputed = (
-        disjoint((*step.unloaded, *attempt.unloaded)),
-        disjoint((*workflow.disputed, *attempt.disputed)),
-    )
-    workflow = _replace(workflow, disputed=disputed, read=joined_reads((*workflow.read, *attempt.read)))
-    step = _replace(step, unloaded=unloaded)
+    workflow = form_of(workflow).count(workflow, attempt)
+    step = _replace(step, unloaded=disjoint((*step.unloaded, *attempt.unloaded)))
     attempt = _replace(attempt, outcome=outcome, reason=reason, unloaded=(), disputed=(), read=())
     moved = _got_somewhere(step, attempt)
     # A sink has no ranges. A loader of files reads all once more: only its terminal event tells what it could not load,
@@ -177,7 +141,7 @@ def _got_somewhere(step: Step, attempt: Attempt) -> bool:
 
 def _disrupted(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, policy: Policy, *, moved: bool) -> Step:
     disruptions = 0 if moved else step.disruptions + 1
-    if disruptions >= policy.max_disruptions and not workflow.is_live:
+    if disruptions >= policy.max_disruptions and not form_of(workflow).continuous:
         reason = (
             f"ended from outside {disruptions} times in a row without getting anywhere; the last time: {attempt.reason}"
         )
@@ -197,7 +161,7 @@ def _failed(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, polic
     # Failures in a row: an attempt that got further than all before it starts the count again. What is live goes on
     # for months: what may go away by itself never ends it.
     failures = 1 if moved else step.failures + 1
-    if failures >= policy.max_failures and not workflow.is_live:
+    if failures >= policy.max_failures and not form_of(workflow).continuous:
         reason = f"{failures} attempts failed; the last one: {attempt.reason}"
         failure = _failure("failed", reason, attempt.next_step)
         return _replace(step, status=StepStatus.ERROR, failures=failures, failure=failure)

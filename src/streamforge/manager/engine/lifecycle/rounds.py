@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from streamforge.manager.engine.document import (
-    Attempt,
-    Part,
-    Plan,
-    Remark,
-    SourceChoice,
-    Status,
-    Step,
-    StepStatus,
-    Workflow,
-)
-from streamforge.manager.read_letters import read_letters
-from streamforge.manager.workflows.live.model import Ledger
-from streamforge.manager.workflows.series.part_codes import PartCode
+from streamforge.manager.engine.document import Attempt, Remark, Status, Step, StepStatus, Workflow
+from streamforge.manager.engine.registry import form_of
 from streamforge_utils.model import names
-from streamforge_utils.model.coverage import Segment, Verdict, outside, overlay, verdict_of
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.model.topic_reading import PartitionRange, total
+from streamforge_utils.model.topic_reading import PartitionRange, total, union
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
@@ -72,11 +59,6 @@ def next_round(workflow: Workflow, ranges: Mapping[Source, tuple[str, ...]] = _N
     return workflow.next_epoch(steps=steps, letters_read=read_letters(workflow))
 
 
-def sources_of(workflow: Workflow) -> frozenset[Source]:
-    """The sources that it has a loader for."""
-    return frozenset(step.source for step in workflow.steps if step.role is Role.LOADER)
-
-
 def with_loader(workflow: Workflow, loader: Step | None) -> Workflow:
     """The workflow with one step more, which has nothing to do before the next round; None: as it is."""
     if loader is None or workflow.step(loader.target) is not None:
@@ -84,69 +66,16 @@ def with_loader(workflow: Workflow, loader: Step | None) -> Workflow:
     return _replace(workflow, steps=(*workflow.steps, _replace(loader, status=StepStatus.FINISHED)))
 
 
-def repair_round(workflow: Workflow, holes: Sequence[TimeRange]) -> Workflow:
-    """The workflow loading `holes` again: over REST, where a loader of it can do that and REST has records that old."""
-    sources, ranges = sources_of(workflow), dict[Source, tuple[str, ...]]()
-    floor_ms = 0 if workflow.plan is None else workflow.plan.floor_ms or 0
-    for span, can_rest in (part for hole in holes for part in _split(hole, floor_ms)):
-        for source in {Source.REST if can_rest else Source.ARCHIVE} & sources or sources:
-            ranges[source] = (*ranges.get(source, ()), str(span))
-    return next_round(workflow, ranges)
+def read_letters(workflow: Workflow) -> tuple[PartitionRange, ...]:
+    """Their offsets in its topic of dead letters, sorted; its sinks may have committed less, or more.
 
-
-def fallback_round(workflow: Workflow, plan: Plan, unloaded: Sequence[Remark]) -> Workflow:
-    """The workflow after files could not be loaded: it loads their ranges over REST, or does without them.
-
-    That is where nothing else was wanted, or REST has no records that old; they stay unknown, and the reason is known.
+    A replay counts once each sink has come to its end: what it did not store has come to the end of the topic again.
     """
-    rest: list[Part] = []
-    unknown: list[Segment] = []
-    for one in unloaded:
-        for span, can_rest in _split(one.span, plan.floor_ms or 0):
-            if can_rest and workflow.source is SourceChoice.AUTO and Source.REST in sources_of(workflow):
-                rest.append(
-                    Part(
-                        span=span,
-                        reason=f"its file was not loaded: {one.reason}",
-                        codes=(PartCode.FILE_FAILED,),
-                        instead=True,
-                    )
-                )
-            else:
-                unknown.append(_replace(verdict_of(span, Verdict.UNKNOWN), cause=one.reason))
-    left = [one for part in plan.parts for one in _outside(part, [remark.span for remark in unloaded])]
-    plan = _replace(
-        plan,
-        parts=tuple(sorted([*left, *rest], key=lambda part: part.span)),
-        settled=tuple(overlay(plan.settled, unknown)),
-    )
-    workflow = _replace(workflow, plan=plan)
-    ranges = tuple(str(one) for one in joined(sorted(part.span for part in rest)))
-    if ranges:
-        return next_round(workflow, {Source.REST: ranges})
-    steps = tuple(_replace(step, unloaded=()) for step in workflow.steps)
-    return workflow.next_epoch(steps=steps)
-
-
-def archive_round(workflow: Workflow, plan: Plan, wanted: Sequence[Part]) -> Workflow:
-    """The workflow looking for holes in files that it has not read; it does so once."""
-    left = [one for part in plan.parts for one in _outside(part, [other.span for other in wanted])]
-    plan = _replace(plan, parts=tuple(sorted([*left, *wanted], key=lambda part: part.span)))
-    workflow = _replace(workflow, plan=plan, repairs=workflow.repairs + 1, archive_searched=True)
-    return next_round(workflow, {Source.ARCHIVE: tuple(str(one) for one in joined([part.span for part in wanted]))})
-
-
-def _split(span: TimeRange, floor_ms: int) -> list[tuple[TimeRange, bool]]:
-    """`span` in one or two pieces, each with whether REST gives its records."""
-    if span.end_ms <= floor_ms or span.start_ms >= floor_ms:
-        return [(span, span.start_ms >= floor_ms)]
-    return [(TimeRange(span.start_ms, floor_ms), False), (TimeRange(floor_ms, span.end_ms), True)]
-
-
-def _outside(part: Part, cuts: Iterable[TimeRange]) -> list[Part]:
-    """What of `part` lies in none of `cuts`."""
-    found = outside([verdict_of(part.span, Verdict.UNKNOWN)], [verdict_of(cut, Verdict.UNKNOWN) for cut in cuts])
-    return [_replace(part, span=one.span) for one in found]
+    replays = [step for step in workflow.steps if step.replay]
+    if not replays or any(step.status is not StepStatus.FINISHED for step in replays):
+        return workflow.letters_read
+    chosen = [PartitionRange.parse_setting(text) for step in replays for text in step.letters]
+    return union((*workflow.letters_read, *chosen), most=None) if chosen else ()  # all was read, and committed
 
 
 def replay_round(
@@ -192,26 +121,13 @@ def kept_attempts(step: Step) -> tuple[Attempt, ...]:
     return (*step.attempts, *step.shadows)[1 - ATTEMPTS_KEPT :]
 
 
-def open_again(workflow: Workflow, plan: Plan | None) -> Workflow:
-    """An ended workflow, going on. A live one starts again behind what it has proven: what lacks before is history."""
-    ledger = workflow.ledger
-    if ledger is not None:
-        ledger = Ledger(
-            from_ms=ledger.from_ms,
-            stream_ms=ledger.resume_ms,
-            supplements=ledger.supplements,
-            entry_id=ledger.entry_id,
-            segment_id=ledger.segment_id,
-        )
+def open_again(workflow: Workflow, *, prepared: bool) -> Workflow:
+    """An ended workflow, going on. prepared: what was known first still holds."""
     return _replace(
         workflow,
         status=Status.PENDING,
-        plan=plan,
-        proof=None,
+        form=form_of(workflow).reopened(workflow, prepared=prepared),
         repairs=0,
-        disputed=(),
-        read=(),
-        archive_searched=False,
         surveyed=False,
         asking_failures=0,
         not_before_ms=0,
@@ -223,7 +139,6 @@ def open_again(workflow: Workflow, plan: Plan | None) -> Workflow:
         replayed_failure=None,
         topic_removed=False,
         dlq_removed=False,
-        ledger=ledger,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streamforge.manager.engine.document import Status, Step, StepStatus, Workflow
-from streamforge.manager.engine.lifecycle.facts import TopicsRemoved
+from streamforge.manager.engine.lifecycle.findings import TopicsRemoved
 from streamforge.manager.policy import Policy
 from streamforge_utils.runtime.worker_definition import Role, Source
 
@@ -33,9 +33,12 @@ def leaves_some(workflow: Workflow) -> bool:
 
 def may_trim(workflow: Workflow) -> bool:
     """Whether what every sink has stored may be removed: no attempt of a loader is about to go on behind it."""
-    if not workflow.endless or workflow.plan is None or workflow.topic_input is not None:
+    if not workflow.endless or not workflow.form.is_prepared:
+        return False
+    loaders = [step for step in workflow.steps if step.role is Role.LOADER]
+    if not loaders:
         return False  # a topic that is not ours is its owner's to trim
-    return all(step.source is not Source.STREAM or _writes(step) for step in workflow.steps)
+    return all(step.source is not Source.STREAM or _writes(step) for step in loaders)
 
 
 def _writes(step: Step) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import structlog
 
-from streamforge.manager.engine.lifecycle.retry_policy import Ban, Banned, fold_ban
+from streamforge.manager.engine.lifecycle.ban import Ban, Banned, fold_ban
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.model.timeranges import format_ms

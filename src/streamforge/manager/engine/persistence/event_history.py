@@ -19,7 +19,6 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 import msgspec
 import structlog
 
-from streamforge.manager.use_cases import HistoryEvent
 from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.ports.store import Document, Outcome, Store
 
@@ -38,6 +37,13 @@ _KNOWN = 10_000
 """Workflows of whose history the end is known in memory; that of others is looked up in the store."""
 
 _log = structlog.get_logger(__name__)
+
+
+class HistoryEvent(msgspec.Struct, frozen=True):
+    """An event of a workflow's history. id: ascending; a later one was heard later. body: the event's JSON."""
+
+    id: int
+    body: bytes
 
 
 class _Kind(msgspec.Struct):

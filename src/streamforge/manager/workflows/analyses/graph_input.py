@@ -13,7 +13,7 @@ TARGET = "graph-builder"
 TYPE = "gnn_graph"
 
 
-class GraphInput(msgspec.Struct, frozen=True, kw_only=True):
+class GraphInput(msgspec.Struct, frozen=True, kw_only=True, tag_field="makes", tag="graph"):
     """The graph that a workflow makes, and of what; the workflow's span is that of its snapshots.
 
     type, symbols: of the series that it is made of. batch: the one by which they are loaded; empty: none is known.

@@ -10,8 +10,9 @@ from streamforge.analytics.graphs.graph_manifest import GraphManifest, read_mani
 from streamforge.analytics.graphs.order import Made
 from streamforge.analytics.manifest_files import are_there
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.engine.document import Proof, Workflow
-from streamforge.manager.engine.lifecycle.facts import Proven
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.form import next_proof
+from streamforge.manager.engine.lifecycle.findings import Proven
 from streamforge.manager.execution.maintenance import tried_again_later
 from streamforge.manager.persistence.graph_store import KnownGraph
 from streamforge.manager.workflows.analyses.graph_input import GraphInput
@@ -43,14 +44,9 @@ async def prove_graph(deps: Dependencies, workflow: Workflow, graph: GraphInput)
         there += len(await deps.store.present(workflow.collection, keys))
     lacking = max(lacking, len(kept) - there)
     expected = len(order.times)
-    proof = Proof(
-        round=workflow.repairs + 1,
-        checked_ms=deps.clock.now_ms(),
-        expected=expected,
-        stored=max(0, min(expected, manifest.snapshots) - lacking),
-        segments=(),
-    )
-    if proof.stored == proof.expected:
+    stored = max(0, min(expected, manifest.snapshots) - lacking)
+    proof = next_proof(workflow, deps.clock.now_ms(), expected=expected, stored=stored)
+    if proof.is_whole:
         replaced = await deps.graphs.get(graph.graph)
         known = KnownGraph(
             graph=graph.graph,
@@ -72,7 +68,7 @@ async def prove_graph(deps: Dependencies, workflow: Workflow, graph: GraphInput)
         with tried_again_later(deps.observer, "RemoveReplaced", graph=graph.graph):
             await remove_replaced(deps, known)
     found_graph = msgspec.structs.replace(graph, graph_id=manifest.graph_id, edges=manifest.edges)
-    return Proven(proof=proof, asked=True, graph=found_graph)
+    return Proven(proof=proof, asked=True, more=found_graph)
 
 
 def _before(replaced: KnownGraph | None, manifest: str) -> str:

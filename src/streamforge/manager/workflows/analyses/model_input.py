@@ -16,7 +16,7 @@ TYPE = "gnn_train"
 SCORE_TYPE = "gnn_score"
 
 
-class ModelInput(msgspec.Struct, frozen=True, kw_only=True):
+class ModelInput(msgspec.Struct, frozen=True, kw_only=True, tag_field="makes", tag="model"):
     """The model that a workflow trains, and on what; all its bars lie before the end of the workflow's span.
 
     type, symbols: of the series. batch: the one by which they are loaded; empty: none is known. run_id, outcome: of
@@ -50,7 +50,7 @@ class ModelInput(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class ScoreInput(msgspec.Struct, frozen=True, kw_only=True):
+class ScoreInput(msgspec.Struct, frozen=True, kw_only=True, tag_field="makes", tag="scores"):
     """The published model that a workflow lets score the moments of its span. model: its object. Others as of
     `ModelInput`."""
 

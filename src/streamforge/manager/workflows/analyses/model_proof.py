@@ -9,7 +9,8 @@ from streamforge.analytics.models.model_manifest import read_model_manifest
 from streamforge.analytics.models.scoring_order import first_key
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.document import Proof, Workflow
-from streamforge.manager.engine.lifecycle.facts import Proven
+from streamforge.manager.engine.form import next_proof
+from streamforge.manager.engine.lifecycle.findings import Proven
 from streamforge.manager.persistence.model_store import KnownModel
 from streamforge.manager.workflows.analyses.model_input import ModelInput, ScoreInput
 from streamforge.manager.workflows.analyses.objects import content_of, made_by, objects_of
@@ -51,7 +52,7 @@ async def prove_model(deps: Dependencies, workflow: Workflow, model: ModelInput)
         await deps.models.put(known)
     found = msgspec.structs.replace(model, run_id=manifest.run_id, outcome=manifest.result.outcome)
     return Proven(
-        proof=_proof(deps, workflow, len(model.order(workflow.span).times), whole=whole), asked=True, model=found
+        proof=_proof(deps, workflow, len(model.order(workflow.span).times), whole=whole), asked=True, more=found
     )
 
 
@@ -72,10 +73,4 @@ async def prove_scores(deps: Dependencies, workflow: Workflow, scores: ScoreInpu
 
 
 def _proof(deps: Dependencies, workflow: Workflow, expected: int, *, whole: bool) -> Proof:
-    return Proof(
-        round=workflow.repairs + 1,
-        checked_ms=deps.clock.now_ms(),
-        expected=expected,
-        stored=expected if whole else 0,
-        segments=(),
-    )
+    return next_proof(workflow, deps.clock.now_ms(), expected=expected, stored=expected if whole else 0)

@@ -8,14 +8,16 @@ import msgspec
 
 from streamforge.analytics.graphs.order import order_name, unsettled
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.engine.document import Failure, Plan, Workflow
-from streamforge.manager.engine.lifecycle.facts import Awaited, Planned, Proven, Refused
+from streamforge.manager.engine.document import Failure, Workflow
+from streamforge.manager.engine.lifecycle.findings import Awaited, Planned, Proven, Refused
 from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.workflows.analyses.graph_input import GraphInput
 from streamforge.manager.workflows.analyses.graph_proof import prove_graph
+from streamforge.manager.workflows.analyses.model import Ordered, graph_of
 from streamforge.manager.workflows.analyses.model_input import ModelInput, ScoreInput
 from streamforge.manager.workflows.analyses.model_proof import prove_model, prove_scores
 from streamforge.manager.workflows.analyses.objects import name_held, objects_of
+from streamforge.manager.workflows.series.model import claimed_span, loaded_series, loads_series
 from streamforge_utils.model.coverage import Segment, clip
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.registry import series_of
@@ -71,14 +73,14 @@ async def plan_analysis(deps: Dependencies, workflow: Workflow, made: Analysis) 
         return Awaited(f"the proof of {_some(awaited)}", now_ms)
     order = msgspec.structs.replace(order, inputs=inputs)
     await objects.put(order_name(workflow.queue_id), msgspec.json.encode(order))
-    return Planned(Plan(exchange_now_ms=now_ms, expected=len(order.times), bars=len(order.times)))
+    return Planned(Ordered(len(order.times)))
 
 
 def _first(deps: Dependencies, workflow: Workflow) -> Iterator[Workflow]:
     """Others that make what is of the same name, and go first: they are planned, or are planned at the same time."""
     for other in (one.workflow for one in deps.workflows.live.values()):
         is_alike = (other.type, other.symbol) == (workflow.type, workflow.symbol)
-        is_first = other.queue_id < workflow.queue_id or (other.plan is not None and other.queue_id > workflow.queue_id)
+        is_first = other.queue_id < workflow.queue_id or (other.form.is_prepared and other.queue_id > workflow.queue_id)
         if is_alike and is_first:
             yield other
 
@@ -87,7 +89,7 @@ async def _require_definition(deps: Dependencies, workflow: Workflow, made: Grap
     """Another graph may have been made under the name since this one was asked for, or be in the making: of a
     workflow that is retried nobody asks whether the name is free."""
     for other in _first(deps, workflow):
-        if other.graph is not None and other.graph.definition.id != made.definition.id:
+        if (graph := graph_of(other)) is not None and graph.definition.id != made.definition.id:
             raise PermanentError(
                 f"workflow {other.queue_id} makes graph {made.graph} by another definition, and its snapshots would "
                 "lie among these: stop it and remove its graph, or ask for this one under another name"
@@ -124,7 +126,8 @@ def _is_loaded(deps: Dependencies, series: Series, hole: TimeRange) -> bool:
     """Whether a workflow that goes on loads some of `hole`."""
     live = (one.workflow for one in deps.workflows.live.values())
     return any(
-        one.loads_series and one.series == series and one.claimed_span.intersection(hole) is not None for one in live
+        loads_series(one) and loaded_series(one) == series and claimed_span(one).intersection(hole) is not None
+        for one in live
     )
 
 

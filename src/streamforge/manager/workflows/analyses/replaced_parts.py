@@ -7,6 +7,7 @@ import structlog
 from streamforge.analytics.graphs.graph_manifest import read_manifest
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.persistence.graph_store import KnownGraph
+from streamforge.manager.workflows.analyses.model import graph_of
 from streamforge.manager.workflows.analyses.objects import content_of, name_held, objects_of
 
 AT_ONCE = 1000
@@ -27,7 +28,7 @@ async def remove_replaced(deps: Dependencies, known: KnownGraph) -> None:
     # Held all the while: a workflow that is accepted or retried meanwhile waits for it before it is planned.
     async with name_held(deps, "graph", known.graph):
         others = (one.workflow for one in deps.workflows.live.values() if one.workflow.queue_id != known.queue_id)
-        if any(one.graph is not None and one.graph.graph == known.graph for one in others):
+        if any((graph := graph_of(one)) is not None and graph.graph == known.graph for one in others):
             return
         kept = set[str]()
         for name in (known.manifest, known.before):

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.engine.document import Part, Plan, SourceChoice, Workflow
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.refusals import ExchangeFailed
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.workflows.history.planner import ExchangeFailed
+from streamforge.manager.workflows.history.model import History
 from streamforge.manager.workflows.history.source_plan import LIST_WITHIN_S, file_due_ms
+from streamforge.manager.workflows.series.model import Part, Plan, SourceChoice, loaded_series
 from streamforge.manager.workflows.series.part_codes import PartCode
 from streamforge.manager.workflows.series.requests import loads_from_archive
 from streamforge_utils.model.coverage import (
@@ -43,12 +45,17 @@ async def searched(
     Raises ExchangeFailed where the archive does not answer: what nobody was asked about has no verdict. Holes that
     await a file already stay as they are then.
     """
-    series, now_ms = workflow.series, plan.exchange_now_ms
+    series, now_ms = loaded_series(workflow), plan.exchange_now_ms
     asked = [part.span for part in plan.parts if part.source is Source.REST and not _was_read(part)]
     read = [part.span for part in plan.parts if part.source is Source.ARCHIVE or _was_read(part)]
     awaited = [left for one in known.segments if awaits_file(one) for left in without(one.span, read)]
     awaited = [span for span in awaited if span.end_ms > (plan.floor_ms or 0)]  # before it, requests give nothing
-    if not ask or workflow.source is not SourceChoice.AUTO or not loads_from_archive(workflow) or deps.archive is None:
+    if (
+        not ask
+        or workflow.part(History).source is not SourceChoice.AUTO
+        or not loads_from_archive(workflow)
+        or deps.archive is None
+    ):
         return (), _awaiting(series, found, awaited)
     holes = [
         common
@@ -60,10 +67,10 @@ async def searched(
     ]
     recent = [hole for hole in holes if now_ms < file_due_ms(series, hole)]
     elsewhere = [left for span in awaited for left in without(span, [part.span for part in plan.parts])]
-    if workflow.archive_searched:  # a file that was refused may be replaced, as long as one may come
+    if workflow.part(History).archive_searched:  # a file that was refused may be replaced, as long as one may come
         unserved = [part.span for part in plan.parts if UNSERVED in part.reason]
         return (), _awaiting(series, found, [*elsewhere, *recent, *unserved])
-    if workflow.archive_failure:
+    if workflow.part(History).archive_failure:
         return (), _awaiting(series, found, [*awaited, *holes])
     if not holes:
         return (), _awaiting(series, found, elsewhere)

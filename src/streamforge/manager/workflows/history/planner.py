@@ -15,11 +15,13 @@ import structlog
 
 from streamforge.manager.archived_symbols import ARCHIVED, ONLY_ARCHIVED, bounds_of_files
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.engine.document import Plan, Workflow
+from streamforge.manager.engine.document import Workflow
 from streamforge.manager.engine.lifecycle.rounds import joined
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.record_count import counted, gone
+from streamforge.manager.workflows.history.model import History
 from streamforge.manager.workflows.history.source_plan import Sources
+from streamforge.manager.workflows.series.model import Plan, loaded_series
 from streamforge_utils.model.coverage import (
     FROM_FILES_ALONE,
     Segment,
@@ -31,7 +33,7 @@ from streamforge_utils.model.coverage import (
     overlay,
     verdict_of,
 )
-from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, format_ms
@@ -49,7 +51,7 @@ async def verified(deps: Dependencies, workflow: Workflow) -> SeriesCoverage:
     and they are loaded again. From now on nothing that the workflow relies on is removed.
     Raises OutOfDate or RetryableError.
     """
-    series = workflow.series
+    series = loaded_series(workflow)
     async with deps.coverage.locks.hold(series.id, workflow.collection):
         known = await deps.coverage.known(series)
         found = await counted(deps.store, known, workflow.span, every_key=False)
@@ -66,8 +68,8 @@ def stored_plan(workflow: Workflow, known: SeriesCoverage, now_ms: int) -> Plan 
 
     known: just counted. Where the calendar does not fix the grid, the exchange alone knows which records there are.
     """
-    rule, span = rule_of(workflow.series), workflow.span
-    if workflow.again or workflow.endless or not rule.is_fixed(None):
+    rule, span = rule_of(loaded_series(workflow)), workflow.span
+    if workflow.part(History).again or workflow.endless or not rule.is_fixed(None):
         return None
     start_ms, end_ms = rule.ceil(span.start_ms), rule.ceil(span.end_ms)
     if start_ms >= end_ms:
@@ -80,14 +82,6 @@ def stored_plan(workflow: Workflow, known: SeriesCoverage, now_ms: int) -> Plan 
     return Plan(
         exchange_now_ms=now_ms, until_ms=span.end_ms, bars=there, there=there, first_ms=first_ms, last_ms=last_ms
     )
-
-
-class ExchangeFailed(Exception):
-    """The exchange did not answer what it has. error: why; a PermanentError will not go away by itself."""
-
-    def __init__(self, error: RetryableError | PermanentError) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 async def prepare(exchange: Exchange, series: Series, span: TimeRange, known: tuple[Segment, ...], **how: Any) -> Plan:

@@ -9,12 +9,14 @@ import msgspec
 
 from streamforge.manager.archived_symbols import ONLY_ARCHIVED
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.engine.document import Plan, Proof, Workflow
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.refusals import ExchangeFailed
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.record_chain import with_breaks
 from streamforge.manager.persistence.record_count import between_stored, counted, gone, survey, with_causes
 from streamforge.manager.workflows.history.archive_search import searched
-from streamforge.manager.workflows.history.planner import ExchangeFailed
+from streamforge.manager.workflows.history.model import History
+from streamforge.manager.workflows.series.model import Plan, SeriesProof, loaded_series, planned_span
 from streamforge_utils.model.completeness.sequence import UNTOLD, floor_cause
 from streamforge_utils.model.coverage import (
     DISPUTED,
@@ -53,14 +55,14 @@ _Range = tuple[TimeRange, Sequence[int] | None]
 """A range, and the positions that its records must have; None: they are not known."""
 
 
-async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool) -> Proof:
+async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool) -> SeriesProof:
     """Count the whole range that was planned, ask for its holes again, and keep what was found in the coverage.
 
     Each bar is looked for in the workflow's own collection and in the one that the coverage names. ask: False asks
     nothing: a hole is `unknown`, and coverage is updated only for ranges found stored or gone.
     Raises OutOfDate, before coverage is changed, RetryableError (the store), ExchangeFailed (the exchange or archive).
     """
-    series, rule = workflow.series, rule_of(workflow.series)
+    series, rule = loaded_series(workflow), rule_of(loaded_series(workflow))
     answers: list[Segment] = []
     ranges: list[_Range] | None = None
     for number in range(1, _COUNTS + 1):
@@ -72,7 +74,7 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
             if ranges is None:
                 ranges = await _ranges(deps, workflow, plan, known, phase_ms, ask=ask)
             found = rule.with_answers(await count(deps.store, workflow, plan, known, phase_ms, ranges), answers)
-            found = [_below_floor(segment, plan, workflow.read) for segment in found]
+            found = [_below_floor(segment, plan, workflow.part(History).read) for segment in found]
             unasked = [one for one in found if one.verdict is Verdict.UNKNOWN and not one.cause]
             if not (ask and unasked):
                 in_archive, found = await searched(deps, workflow, plan, known, found, ask=ask)
@@ -95,7 +97,7 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
     await deps.removal.finish(series)
     stored = sum(segment.records for segment in found if segment.verdict is Verdict.STORED)
     expected = [None if wanted is None else len(wanted) for _, wanted in ranges]
-    return Proof(
+    return SeriesProof(
         round=workflow.repairs + 1,
         checked_ms=deps.clock.now_ms(),
         expected=sum(one for one in expected if one is not None)
@@ -128,16 +130,16 @@ async def _ranges(
 
     ask: False asks nothing; positions that the exchange alone knows are None then. Raises ExchangeFailed.
     """
-    rule, found = rule_of(workflow.series), list[_Range]()
+    rule, found = rule_of(loaded_series(workflow)), list[_Range]()
     beyond = [segment.span for segment in plan.settled if segment.verdict in (Verdict.CLOSED, Verdict.UNKNOWN)]
-    for span in without(workflow.planned_span, beyond):
+    for span in without(planned_span(workflow), beyond):
         wanted = rule.expected(verdict_of(span, Verdict.UNKNOWN), phase_ms)
         older = span.intersection(TimeRange(0, plan.floor_ms)) if plan.floor_ms else None
         given = span if older is None or older == span else TimeRange(older.end_ms, span.end_ms)
         if wanted is None and ask and older != span:
             try:
                 now_ms = await deps.exchange.server_time()
-                existing = await rule.existing(deps.exchange, workflow.series, given, now_ms, phase_ms)
+                existing = await rule.existing(deps.exchange, loaded_series(workflow), given, now_ms, phase_ms)
             except (RetryableError, PermanentError) as error:
                 raise ExchangeFailed(error) from error
             wanted = _up_to_stored(existing, given, known) if isinstance(existing, range) else existing
@@ -145,15 +147,17 @@ async def _ranges(
             found.append((span, wanted))
             continue
         places = _places(workflow, known, [part.span for part in plan.parts], [])
-        stored = await between_stored(deps.store, workflow.series, older, places) or _read_below(older, workflow, plan)
+        stored = await between_stored(deps.store, loaded_series(workflow), older, places) or _read_below(
+            older, workflow, plan
+        )
         if stored:
-            stored = _up_to_edges(stored, span, workflow.read, plan, known)
+            stored = _up_to_edges(stored, span, workflow.part(History).read, plan, known)
         elif older == span:
             found.append((span, stored))
             continue
         else:  # the id before the floor, or before what is stored of its millisecond, may be of the range
             first_ms, floor_id = TimeRange(given.start_ms, given.start_ms + 1), plan.floor_id or 0
-            same = await between_stored(deps.store, workflow.series, first_ms, places)
+            same = await between_stored(deps.store, loaded_series(workflow), first_ms, places)
             stored = range(max(0, min([floor_id, *same[:1]]) - 1), floor_id)
         if wanted is not None:
             found.append((span, range(stored.start, wanted[-1] + 1 if wanted else plan.floor_id or stored.stop)))
@@ -177,7 +181,7 @@ def _up_to_stored(ids: range, span: TimeRange, known: SeriesCoverage) -> range:
 
 def _read_below(older: TimeRange, workflow: Workflow, plan: Plan) -> range:
     """The ids before the floor that were read of `older`, as far as that is known."""
-    reads = [one for one in workflow.read if one.start_ms < older.end_ms and older.start_ms < one.end_ms]
+    reads = [one for one in workflow.part(History).read if one.start_ms < older.end_ms and older.start_ms < one.end_ms]
     ids = [one.ids for one in reads if one.ids]
     return range(ids[0].start, min(ids[-1].stop, plan.floor_id or ids[-1].stop)) if ids else range(0)
 
@@ -234,11 +238,11 @@ def _disputes(workflow: Workflow, plan: Plan, known: SeriesCoverage, *, ask: boo
     ask: False: it was stopped, so that none of its parts counts as loaded.
     """
     loaded = [verdict_of(part.span, Verdict.UNKNOWN) for part in plan.parts] if ask else []
-    whole = workflow.planned_span or workflow.span
+    whole = planned_span(workflow) or workflow.span
     before = [one for one in touching(known.segments, whole) if one.verdict is Verdict.STORED and one.cause]
     mine = [
         msgspec.structs.replace(verdict_of(one.span, Verdict.STORED), cause=f"{DISPUTED}: {one.reason}")
-        for one in workflow.disputed
+        for one in workflow.part(History).disputed
     ]
     return overlay(outside(before, loaded), mine)
 
@@ -255,9 +259,9 @@ async def count(
 
     A part that was not to be loaded may have another verdict: the one that coverage has.
     """
-    series, rule = workflow.series, rule_of(workflow.series)
+    series, rule = loaded_series(workflow), rule_of(loaded_series(workflow))
     load = [part.span for part in plan.parts]
-    rest = without(workflow.planned_span, [*(segment.span for segment in plan.settled), *load])
+    rest = without(planned_span(workflow), [*(segment.span for segment in plan.settled), *load])
     places = _places(workflow, known, load, rest)
     found: list[Segment] = []
     for span, wanted in ranges:
@@ -271,10 +275,10 @@ def _places(
     workflow: Workflow, known: SeriesCoverage, load: Iterable[TimeRange], rest: Iterable[TimeRange]
 ) -> list[Segment]:
     """Where the records of the range may lie; of two places with the same record the first counts."""
-    own, whole = workflow.placement, workflow.planned_span or workflow.span
+    own, whole = workflow.placement, planned_span(workflow) or workflow.span
     there = [one for one in touching(known.segments, whole) if one.verdict is Verdict.STORED]
     others = [one for one in there if one.collection is not None and not own.holds(one.collection)]
-    if rule_of(workflow.series).position_at(whole.start_ms) is not None:
+    if rule_of(loaded_series(workflow)).position_at(whole.start_ms) is not None:
         return [
             *_own(own, load),
             # What it could not have may have been stored by another workflow meanwhile.
@@ -314,20 +318,20 @@ async def _learn(
     if not ask:
         # Without questions nothing new is known of a hole, except that what was stored there is gone.
         ours = [verdict_of(segment.span, Verdict.OURS) for segment in learnt if segment.verdict is Verdict.UNKNOWN]
-        if rule_of(workflow.series).position_at(workflow.span.start_ms) is None:
+        if rule_of(loaded_series(workflow)).position_at(workflow.span.start_ms) is None:
             # Behind the last record nothing is known of the time, though the coverage may know that nothing happened.
-            span = workflow.planned_span or workflow.span
+            span = planned_span(workflow) or workflow.span
             ours = clip(await counted(deps.store, known, span, every_key=True), span)
         learnt = [segment for segment in learnt if segment.verdict is Verdict.STORED]
         learnt = overlay(gone(ours, known.segments), learnt)
     # A range that was planned and then given up has its cause.
     learnt = overlay(without_stored([one for one in plan.settled if one.cause], known.segments), learnt)
     # What coverage calls stored is not loaded again, so a power cut must not take it.
-    for name, _ in workflow.placement.of(workflow.planned_span or workflow.span):
+    for name, _ in workflow.placement.of(planned_span(workflow) or workflow.span):
         await deps.store.flush(name)
     condition = partial(deps.workflows.check_epoch, workflow)
     loaded, now_ms = [part.span for part in plan.parts], deps.clock.now_ms()
-    await deps.coverage.prove(workflow.series, learnt, phase_ms, now_ms, loaded=loaded, condition=condition)
+    await deps.coverage.prove(loaded_series(workflow), learnt, phase_ms, now_ms, loaded=loaded, condition=condition)
 
 
 async def ask_again(exchange: Exchange, series: Series, hole: Segment, phase_ms: int | None) -> list[Segment]:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from streamforge.manager.engine.document import Part
 from streamforge.manager.engine.lifecycle.rounds import MAX_RANGES
+from streamforge.manager.workflows.series.model import Part
 from streamforge.manager.workflows.series.part_codes import PartCode
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError

@@ -10,7 +10,8 @@ import msgspec
 
 from streamforge import workers
 from streamforge.manager.engine.document import Attempt, Workflow
-from streamforge.manager.workflows.live.model import Ledger
+from streamforge.manager.workflows.live.model import Ledger, ledger_of
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.model.completeness.continuity import SUSPECT
 from streamforge_utils.model.coverage import Segment
 from streamforge_utils.model.kinds.registry import rule_of
@@ -137,7 +138,7 @@ def live_answer(found: Workflow, at_ms: int | None) -> Live | None:
 
     at_ms: the time; None: when what it has stored was last compared.
     """
-    ledger = found.ledger
+    ledger = ledger_of(found)
     if ledger is None:
         return None
     now_ms = ledger.compared_ms if at_ms is None else at_ms
@@ -226,7 +227,7 @@ def _state(found: Workflow, ledger: Ledger, stream: StreamReport, behind_s: floa
         return LiveState.SUSPECT
     if behind_s is None or not ledger.has_history or stream.trust == UNVERIFIABLE:
         return LiveState.SYNCING
-    rule = rule_of(found.series)
+    rule = rule_of(loaded_series(found))
     # What only its loader tells of is not asked for: nothing happens where all that it has published is proven.
     waits = rule.is_counted or stream.last_id is None or stream.last_id > (ledger.proven_id or 0)
     late = waits and behind_s > BEHIND_AFTER_S + (rule.step_ms or 0) / 1000 + _held_s(found)
@@ -242,7 +243,7 @@ def _held_s(found: Workflow) -> float:
 
 def _shares(found: Workflow, ledger: Ledger) -> dict[str, Any]:
     """How much of what is proven can be trusted, where only its loader tells that."""
-    if rule_of(found.series).is_counted or ledger.span is None:
+    if rule_of(loaded_series(found)).is_counted or ledger.span is None:
         return {}
     told = {"lost_seconds": ledger.lost_ms / 1000}
     whole_ms = ledger.span.end_ms - ledger.span.start_ms - ledger.expired_ms

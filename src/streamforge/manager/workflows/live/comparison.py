@@ -17,16 +17,17 @@ from itertools import takewhile
 import msgspec
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.engine.document import END_OF_TIME_MS, Workflow
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.refusals import ExchangeFailed
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.placed_records import Behind, PlacedRecords
 from streamforge.manager.persistence.record_chain import with_breaks
 from streamforge.manager.persistence.record_count import survey
 from streamforge.manager.symbols import TRADING
-from streamforge.manager.workflows.history.planner import ExchangeFailed
 from streamforge.manager.workflows.history.proof import ask_again
 from streamforge.manager.workflows.live.front import Front, front_of, reached_ms
-from streamforge.manager.workflows.live.model import MOST_HOLES, Ledger
+from streamforge.manager.workflows.live.model import END_OF_TIME_MS, MOST_HOLES, Ledger
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.coverage import PASSED, Segment, Verdict, awaits_file, clip, lacking, touching, verdict_of
 from streamforge_utils.model.errors import PermanentError, RetryableError
@@ -57,10 +58,10 @@ class Comparison:
         self._workflow = workflow
         self.ledger = ledger
         self.exchange_s = _EXCHANGE_S
-        self._series: Series = workflow.series
-        self._rule: Rule = rule_of(workflow.series)
+        self._series: Series = loaded_series(workflow)
+        self._rule: Rule = rule_of(self._series)
         self._close = close
-        self._records = PlacedRecords(deps.store, workflow.series, workflow.placement)
+        self._records = PlacedRecords(deps.store, self._series, workflow.placement)
 
     async def step(self) -> None:
         """Compare once. Raises OutOfDate (before a change), RetryableError (the store) or ExchangeFailed."""

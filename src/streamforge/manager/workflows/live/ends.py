@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+import msgspec
 from msgspec.structs import replace
 
 from streamforge.manager.continuation import LIVE
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.engine.document import Part, Plan, Proof, Workflow
-from streamforge.manager.engine.execution.backlog import COUNTED_WITHIN_S, backlog_of
-from streamforge.manager.engine.lifecycle.facts import Left, Planned, Proven
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.lifecycle.findings import Left, Planned, Proven
 from streamforge.manager.engine.lifecycle.stop_times import left_s
 from streamforge.manager.symbols import TRADING
 from streamforge.manager.workflows.live.comparison import Comparison
 from streamforge.manager.workflows.live.interval_comparison import comparison_of
-from streamforge.manager.workflows.live.model import Ledger
+from streamforge.manager.workflows.live.model import Ledger, ledger_of
+from streamforge.manager.workflows.series.backlog import COUNTED_WITHIN_S, backlog_of
+from streamforge.manager.workflows.series.model import Part, Plan, SeriesProof, loaded_series
 from streamforge.manager.workflows.series.part_codes import PartCode
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import RetryableError
@@ -31,12 +33,25 @@ _AGAIN_S = 1.0
 _MOMENT_S = 0.5
 
 
+class Began(msgspec.Struct, frozen=True):
+    """What a live workflow begins with."""
+
+    plan: Plan
+    ledger: Ledger
+
+
+class Closed(msgspec.Struct, frozen=True):
+    """The ledger of a live workflow whose workers have ended."""
+
+    ledger: Ledger
+
+
 async def begun(deps: Dependencies, workflow: Workflow) -> Planned:
     """What a live workflow begins with: the stream from now on, and where that is wanted the history before it.
 
     Raises PermanentError (the exchange does not know the symbol), RetryableError or OutOfDate.
     """
-    series, rule = workflow.series, rule_of(workflow.series)
+    series, rule = loaded_series(workflow), rule_of(loaded_series(workflow))
     info = await deps.exchange.symbol_info(series.symbol)
     exchange_now_ms, now_ms = await deps.exchange.server_time(), deps.clock.now_ms()
     await deps.exchange_binding.accept()
@@ -49,7 +64,7 @@ async def begun(deps: Dependencies, workflow: Workflow) -> Planned:
     over_ms = rule.over_ms(exchange_now_ms, phase_ms)
     by_time = rule.position_at(over_ms) is not None
     stream_ms = over_ms if by_time else over_ms - _OVERLAP_MS
-    before = workflow.ledger
+    before = ledger_of(workflow)
     from_ms: int | None = None
     if before is not None and before.from_ms is not None:
         from_ms = before.from_ms
@@ -70,7 +85,7 @@ async def begun(deps: Dependencies, workflow: Workflow) -> Planned:
     condition = partial(deps.workflows.check_epoch, workflow)
     learnt = Plan(exchange_now_ms=exchange_now_ms, first_ms=first_ms, last_ms=known.last_ms)
     await deps.coverage.learn_plan(series, learnt, now_ms, condition=condition)
-    return Planned(plan, ledger=ledger)
+    return Planned(Began(plan, ledger))
 
 
 async def closed(deps: Dependencies, workflow: Workflow, ledger: Ledger, stopping: int, *, ask: bool) -> Proven:
@@ -91,12 +106,12 @@ async def closed(deps: Dependencies, workflow: Workflow, ledger: Ledger, stoppin
     if compared is None:
         sinks = [one.target for one in workflow.steps if one.role is Role.SINK]
         left = {one: Left(left[one].messages if one in left else 0, at_least=True) for one in sinks}
-    return Proven(proof=proof, asked=ask, ledger=ledger, left=left)
+    return Proven(proof=proof, asked=ask, more=Closed(ledger), left=left)
 
 
 async def _compared(
     deps: Dependencies, workflow: Workflow, ledger: Ledger, stopping: int
-) -> tuple[Ledger, Proof] | None:
+) -> tuple[Ledger, SeriesProof] | None:
     """The ledger closed with what is stored by now; None: the store has not told that in time.
 
     Raises OutOfDate, or RetryableError where the store refuses before that.
@@ -123,13 +138,13 @@ async def _compared(
 
 async def _close(
     deps: Dependencies, workflow: Workflow, comparison: Comparison, *, compare: bool
-) -> tuple[Ledger, Proof]:
+) -> tuple[Ledger, SeriesProof]:
     """The ledger, and all its verdicts. compare: with what is stored by now. Raises OutOfDate or RetryableError."""
     ledger, segments = await comparison.closed(compare=compare)
-    rule = rule_of(workflow.series)
+    rule = rule_of(loaded_series(workflow))
     stored = sum(one.records for one in segments if one.verdict is Verdict.STORED)
     lacking = [one for one in segments if one.verdict in (Verdict.OURS, Verdict.UNKNOWN)]
-    proof = Proof(
+    proof = SeriesProof(
         round=workflow.repairs + 1,
         checked_ms=deps.clock.now_ms(),
         expected=stored + sum(len(rule.expected(one, None) or ()) for one in lacking if rule.is_fixed(None)),

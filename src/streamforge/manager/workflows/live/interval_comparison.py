@@ -23,6 +23,7 @@ from streamforge.manager.workflows.live.answers import stream_of
 from streamforge.manager.workflows.live.comparison import Comparison
 from streamforge.manager.workflows.live.front import Front, front_of
 from streamforge.manager.workflows.live.model import Ledger
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.model.completeness.continuity import MOST_TURNED, SUSPECT, Unbroken
 from streamforge_utils.model.completeness.interval_survey import ENDED, NOT_STORED, Link, Terms, first_open, survey
 from streamforge_utils.model.coverage import DAMAGED, GONE, Segment, Verdict, clip, outside, touching
@@ -50,8 +51,8 @@ _log = structlog.get_logger(__name__)
 
 def comparison_of(deps: Dependencies, workflow: Workflow, ledger: Ledger, *, close: bool = False) -> Comparison:
     """The comparison that the kind of a live workflow's series needs."""
-    intervals = kind_of(workflow.series).intervals
-    if rule_of(workflow.series).is_counted or intervals is None:
+    intervals = kind_of(loaded_series(workflow)).intervals
+    if rule_of(loaded_series(workflow)).is_counted or intervals is None:
         return Comparison(deps, workflow, ledger, close=close)
     return IntervalComparison(deps, workflow, ledger, intervals, close=close)
 

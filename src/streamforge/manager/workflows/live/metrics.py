@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from streamforge.manager.engine.document import Workflow
 from streamforge.manager.workflows.live.answers import BEHIND_AFTER_S, SILENT_AFTER_S, LiveState, live_answer, silence
+from streamforge.manager.workflows.live.model import is_live, ledger_of
 from streamforge_utils.ports.instrumentation import Observer
 
 MOST_NAMED = 20
@@ -30,7 +31,7 @@ class LiveMetrics:
         frame_age_s = proven_age_s = 0.0
         holes = 0
         for workflow in workflows:
-            live, ledger = live_answer(workflow, now_ms) if workflow.is_live else None, workflow.ledger
+            live, ledger = live_answer(workflow, now_ms) if is_live(workflow) else None, ledger_of(workflow)
             if live is None or ledger is None or live.state == LiveState.ENDED:
                 continue
             states[live.state] += 1

@@ -1,12 +1,15 @@
-"""What is kept of a live workflow beside its steps: how far it is proven. Pure."""
+"""What a live workflow keeps in its document: how far it is proven. Pure."""
 
 from __future__ import annotations
 
 import msgspec
 
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.workflows.series.model import SeriesPart
 from streamforge_utils.model.coverage import Segment
 from streamforge_utils.model.timeranges import TimeRange
 
+END_OF_TIME_MS = 253_402_300_800_000  # the end of the year 9999
 MOST_HOLES = 20
 """Holes that a ledger names; it counts all."""
 
@@ -72,3 +75,36 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether all that is older than the stream is there, or was given up."""
         # Right before a hole the last millisecond is not proven.
         return self.history_ms is None or bool(self.failures) or (self.proven_ms or 0) + 1 >= self.history_ms
+
+
+class Live(SeriesPart, frozen=True, kw_only=True, tag="live"):
+    """The part of the document of a live workflow; `plan` is that of its stream, `proof` that of its end.
+
+    ledger: how far it is proven; None before its first plan.
+    """
+
+    ledger: Ledger | None = None
+
+    def planned_span(self, asked: TimeRange) -> TimeRange | None:
+        """What is proven by now; before the plan what was asked for."""
+        return super().planned_span(asked) if self.ledger is None else self.ledger.span
+
+    def claimed_span(self, asked: TimeRange, *, ended: bool) -> TimeRange:
+        """All that is to come, until it has ended."""
+        return asked if ended else TimeRange(asked.start_ms, END_OF_TIME_MS)
+
+
+def is_live(workflow: Workflow) -> bool:
+    """Whether it loads a series as it happens."""
+    return isinstance(workflow.form, Live)
+
+
+def ledger_of(workflow: Workflow) -> Ledger | None:
+    """How far a live workflow is proven; None: it is not planned, or not live."""
+    return workflow.form.ledger if isinstance(workflow.form, Live) else None
+
+
+def passed_ms(workflow: Workflow) -> int:
+    """Up to where all that a live workflow has loaded is proven, and behind it; 0: nothing is, or it is not live."""
+    ledger = ledger_of(workflow)
+    return 0 if ledger is None else ledger.proven_ms or 0

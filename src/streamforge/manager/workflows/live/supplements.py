@@ -14,9 +14,11 @@ from msgspec.structs import replace
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.document import Status, Workflow
+from streamforge.manager.engine.registry import form_of
 from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflows.live.front import reached_ms
 from streamforge.manager.workflows.live.model import Ledger
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge.manager.workflows.series.requests import check, workflow_of
 from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.kinds.registry import rule_of, type_of
@@ -37,7 +39,7 @@ async def supplemented(deps: Dependencies, workflow: Workflow, ledger: Ledger, w
     A manager that dies before the ledger is stored finds the one that it has made. Raises RetryableError.
     """
     mine = (stored.workflow for stored in deps.workflows.live.values())
-    under_way = next((one.queue_id for one in mine if one.supplements == workflow.queue_id), None)
+    under_way = next((one.queue_id for one in mine if form_of(one).parent(one) == workflow.queue_id), None)
     if under_way is not None:
         return replace(ledger, supplement=under_way)
     if ledger.supplement:
@@ -47,9 +49,9 @@ async def supplemented(deps: Dependencies, workflow: Workflow, ledger: Ledger, w
     now_ms = deps.clock.now_ms()
     if now_ms < ledger.not_before_ms or len(deps.workflows.live) >= deps.policy.max_live:
         return ledger
-    known = await deps.coverage.known(workflow.series)
+    known = await deps.coverage.known(loaded_series(workflow))
     exchange_now_ms = max(now_ms + known.clock_ahead_ms, reached_ms(workflow))
-    over_ms = rule_of(workflow.series).over_ms(exchange_now_ms, known.grid_ms)
+    over_ms = rule_of(loaded_series(workflow)).over_ms(exchange_now_ms, known.grid_ms)
     # A plan would cut off what is not over by the exchange's clock, and leave a rest of a hole that names no record.
     wanted = [span for span in wanted if span.end_ms <= over_ms]
     if not wanted:
@@ -89,7 +91,7 @@ async def _made(deps: Dependencies, workflow: Workflow, ledger: Ledger, span: Ti
         lies_with_rest = span.end_ms - span.start_ms <= MOST_DAYS * DAY_MS
     request = StartRequest(
         symbol=workflow.symbol,
-        type=type_of(workflow.series),
+        type=type_of(loaded_series(workflow)),
         time_range=str(span),
         # What was missed lies with the rest; years of history have a collection of their own.
         collection=workflow.collection if lies_with_rest else None,
@@ -98,6 +100,7 @@ async def _made(deps: Dependencies, workflow: Workflow, ledger: Ledger, span: Ti
 
     def draft(code: str) -> Workflow:
         made = workflow_of(checked, code=code, now_ms=now_ms, exchange_now_ms=max(now_ms, span.end_ms))
-        return replace(made, supplements=workflow.queue_id, daily=workflow.daily and lies_with_rest)
+        made = made.with_form(supplements=workflow.queue_id)
+        return replace(made, daily=workflow.daily and lies_with_rest)
 
     return await deps.reservations.create(deps.workflows, draft)

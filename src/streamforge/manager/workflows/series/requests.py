@@ -11,9 +11,12 @@ import msgspec
 
 from streamforge import workers
 from streamforge.manager.continuation import LIVE, asked_range, live_range, month_of
-from streamforge.manager.engine.document import SourceChoice, Step, Workflow
+from streamforge.manager.engine.document import FormPart, Step, Workflow
 from streamforge.manager.use_cases import StartRequest, StepRequest
 from streamforge.manager.workflow_labels import check_labels
+from streamforge.manager.workflows.history.model import History
+from streamforge.manager.workflows.live.model import Live
+from streamforge.manager.workflows.series.model import SeriesPart, SourceChoice, loaded_series, plan_of, planned_span
 from streamforge_utils.model import names
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.daily_collections import DAY_MS
@@ -107,7 +110,8 @@ def archive_loader(type_name: str) -> str | None:
 
 def loads_from_archive(workflow: Workflow) -> bool:
     """Whether it may load from the exchange's files: nobody ruled that out, and there is a loader for it."""
-    if workflow.source is SourceChoice.REST or workflow.endless:
+    part = workflow.form
+    if not isinstance(part, History) or part.source is SourceChoice.REST:
         return False
     return archive_loader(workflow.type) is not None
 
@@ -154,17 +158,18 @@ def workflow_of(
     live = checked.requested == LIVE  # from now on, whichever clock says that
     span = TimeRange(over_ms - 1000, over_ms) if live else checked.span.clipped(over_ms)
     queue_id = names.queue_id(checked.symbol, checked.type, span.start_ms, code)
+    form: SeriesPart = Live()
+    if not is_live_type(checked.type):
+        clipped = span != checked.span
+        form = History(clipped=clipped, again=checked.again, source=checked.source, verification=verification)
     workflow = Workflow(
         queue_id=queue_id,
         symbol=checked.symbol,
         type=checked.type,
         requested=checked.requested,
         span=span,
-        clipped=not live and span != checked.span,
-        endless=is_live_type(checked.type),
-        again=checked.again,
-        source=checked.source,
-        verification=verification,
+        form=form,
+        endless=isinstance(form, Live),
         labels=checked.labels,
         created_ms=now_ms,
         topic=names.data_topic(queue_id),
@@ -203,14 +208,19 @@ def is_the_same(live: Workflow, wanted: Workflow, exchange_now_ms: int) -> bool:
     return (
         (live.symbol, live.type) == (wanted.symbol, wanted.type)
         and _is_the_same_range(live, wanted, exchange_now_ms)
-        and (live.again or not wanted.again)
-        and live.source is wanted.source
-        and live.supplements == wanted.supplements
+        and _is_wanted_so(live.form, wanted.form)
         and live.stop_asked_ms is None
         and live.failure is None
         and live.replayed is None
         and [_asked_of(step) for step in live.steps if not step.added] == [_asked_of(step) for step in wanted.steps]
     )
+
+
+def _is_wanted_so(live: FormPart, wanted: FormPart) -> bool:
+    """Whether what was asked for beside the range is served by `live`."""
+    if not isinstance(live, History) or not isinstance(wanted, History):
+        return type(live) is type(wanted)
+    return (live.again or not wanted.again) and live.source is wanted.source and live.supplements == wanted.supplements
 
 
 def _is_the_same_range(live: Workflow, wanted: Workflow, exchange_now_ms: int) -> bool:
@@ -257,7 +267,7 @@ def behind_ms(live: Workflow, over: TimeRange | None) -> int:
     0: there is no bar in between. Before `live` has a plan it may end earlier than this says.
     """
     rule, phase_ms = _rule_of(live)
-    planned = live.planned_span
+    planned = planned_span(live)
 
     def last_end_ms(span: TimeRange | None) -> int:
         if span is None:
@@ -269,7 +279,8 @@ def behind_ms(live: Workflow, over: TimeRange | None) -> int:
 
 def _rule_of(live: Workflow) -> tuple[Rule | None, int | None]:
     """The completeness rule and the phase of its grid; no rule where the grid is not known yet."""
-    rule, phase_ms = rule_of(live.series), None if live.plan is None else live.plan.phase_ms
+    plan = plan_of(live)
+    rule, phase_ms = rule_of(loaded_series(live)), None if plan is None else plan.phase_ms
     return (rule if rule.is_fixed(phase_ms) else None), phase_ms
 
 
@@ -286,7 +297,7 @@ def _default_collection(symbol: str, type_name: str, span: TimeRange, requested:
 
 def _by_day(workflow: Workflow) -> Workflow:
     """It with a collection for each day, if it goes on without an end and has more than a record a day."""
-    if not workflow.endless or (rule_of(workflow.series).step_ms or 0) >= DAY_MS:
+    if not workflow.endless or (rule_of(loaded_series(workflow)).step_ms or 0) >= DAY_MS:
         return workflow
     return msgspec.structs.replace(
         workflow, daily=True, collection=names.collection_base(workflow.symbol, workflow.type)

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from streamforge.manager.engine.document import Workflow
+from streamforge.manager.workflows.topics.model import Topics
 
 
 class PartitionProof(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,17 +41,15 @@ class TopicInput(msgspec.Struct, frozen=True, kw_only=True):
     partitions: Annotated[list[PartitionProof], Meta(description="Nothing before the first proof.")]
 
 
-def topic_answer(found: Workflow) -> TopicInput | None:
-    """The topic of the workflow; None: it loads a series."""
-    topic, proof = found.topic_input, found.proof
-    if topic is None:
-        return None
+def topic_answer(part: Topics) -> TopicInput:
+    """The topic of a workflow."""
+    topic, proof = part.input, part.proof
     partitions = () if proof is None else proof.partitions
     return TopicInput(
         topic=topic.topic,
         until=topic.until.text,
         readings=topic.readings,
-        complete=None if proof is None else proof.complete,
+        complete=None if proof is None else proof.is_whole,
         partitions=[
             PartitionProof(**{n: getattr(one, n) for n in PartitionProof.__struct_fields__}) for one in partitions
         ],

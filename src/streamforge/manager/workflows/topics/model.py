@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from streamforge.manager.engine.document import FormPart, Proof, Workflow
 from streamforge_utils.model.topic_reading import PartitionRange, Until, total
 
 
@@ -64,3 +65,36 @@ class PartitionProof(msgspec.Struct, frozen=True, kw_only=True):
     def lacking_from(self) -> int:
         """Up to here all was found, or was gone."""
         return self.end if self.missing_from is None else self.missing_from
+
+
+class TopicProof(Proof, frozen=True, kw_only=True):
+    """What the latest proof found of each partition; expected: how many messages there were, stored: documents."""
+
+    partitions: tuple[PartitionProof, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every message is stored or a dead letter."""
+        return not self.missing and not any(one.skipped for one in self.partitions)
+
+    @property
+    def missing(self) -> int:
+        """Messages that are neither stored nor dead letters, or were not read."""
+        return sum(one.missing + one.unread for one in self.partitions)
+
+
+class Topics(FormPart, msgspec.Struct, frozen=True, kw_only=True, tag="topics"):
+    """The part of the document of a workflow that stores a topic. planned: where it begins and ends is known."""
+
+    input: TopicInput
+    planned: bool = False
+    proof: TopicProof | None = None
+
+    @property
+    def is_prepared(self) -> bool:
+        return self.planned
+
+
+def topic_of(workflow: Workflow) -> TopicInput | None:
+    """The topic that it stores; None: it stores none but its own."""
+    return workflow.form.input if isinstance(workflow.form, Topics) else None

@@ -9,11 +9,11 @@ import msgspec
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.engine.document import Failure, Plan, Proof, Step, Workflow
-from streamforge.manager.engine.lifecycle.facts import Planned, Refused
-from streamforge.manager.engine.lifecycle.job_spec import reading_group
+from streamforge.manager.engine.document import Failure, Step, Workflow
+from streamforge.manager.engine.lifecycle.findings import Planned, Refused
 from streamforge.manager.failure_codes import FailureCode
-from streamforge.manager.workflows.topics.model import PartitionProof, TopicInput
+from streamforge.manager.workflows.topics.jobs import reading_group
+from streamforge.manager.workflows.topics.model import PartitionProof, TopicInput, TopicProof
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.json_documents import JsonDocuments
@@ -56,12 +56,10 @@ async def plan_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput) 
     elif topic.identity not in ("", identity):
         next_step = "store what it holds now by a new workflow"
         return Refused(Failure(code=FailureCode.TOPIC_REPLACED, reason=_made_again(topic), next_step=next_step))
-    # Nothing of it is a range of time.
-    plan = Plan(exchange_now_ms=deps.clock.now_ms(), until_ms=workflow.span.start_ms)
-    return Planned(plan, topic_input=topic)
+    return Planned(topic)
 
 
-async def prove_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput) -> Proof:
+async def prove_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput) -> TopicProof:
     """Read again what the workflow has read, and look for each message: it is a document, or a dead letter, or missing.
 
     What the topic has removed meanwhile can only be counted. Raises RetryableError, or PermanentError (no such topic,
@@ -100,12 +98,11 @@ async def prove_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput)
     await comparison.read(deps.bus, topic.topic)
     found = tuple(comparison.found[number] for number in sorted(comparison.found))
     stored = sum(one.stored for one in found)
-    return Proof(
+    return TopicProof(
         round=workflow.repairs + 1,
         checked_ms=deps.clock.now_ms(),
         expected=stored + sum(one.dead + one.missing + one.unread + one.skipped for one in found),
         stored=stored,
-        segments=(),
         partitions=found,
     )
 

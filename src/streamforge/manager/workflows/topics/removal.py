@@ -6,7 +6,7 @@ import structlog
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.document import Workflow
-from streamforge.manager.use_cases import NotNow
+from streamforge.manager.engine.refusals import NotNow
 from streamforge.manager.workflows.topics.model import TopicInput
 from streamforge_utils.model.topic_reading import JSON_TYPE
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from streamforge.manager.analysis_requests import one_step_workflow
 from streamforge.manager.engine.document import Workflow
 from streamforge.manager.use_cases import StepRequest
 from streamforge.manager.workflow_labels import check_labels
+from streamforge.manager.workflows.one_step import one_step_workflow
 from streamforge.manager.workflows.series.requests import check_collection, checked_step
-from streamforge.manager.workflows.topics.model import TopicInput
+from streamforge.manager.workflows.topics.model import TopicInput, Topics
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.json_documents import compiled
@@ -110,5 +110,5 @@ def workflow_of_topic(checked: CheckedTopic, *, code: str, now_ms: int) -> Workf
         endless=checked.until.is_stop,
         labels=checked.labels,
         created_ms=now_ms,
-        topic_input=TopicInput(topic=checked.topic, until=checked.until),
+        form=Topics(input=TopicInput(topic=checked.topic, until=checked.until)),
     )

@@ -8,31 +8,18 @@ from typing import Any
 
 import msgspec
 
-from streamforge.manager.engine.document import Failure, Plan, Proof, Status, Workflow
+from streamforge.manager.engine.document import Failure, Status, Workflow
 from streamforge.manager.engine.lifecycle.rounds import next_round
 from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.policy import Policy
-from streamforge.manager.workflows.topics.model import TopicInput
+from streamforge.manager.workflows.topics.model import TopicInput, TopicProof
 from streamforge_utils.model.topic_reading import RANGES_LIMIT, PartitionRange, total, union
 
 _replace = msgspec.structs.replace
 _SHOWN = 5
 
 
-def has_work(workflow: Workflow, plan: Plan) -> bool:
-    """Whether there is anything for the steps of a workflow, of any sort, to do."""
-    if (
-        workflow.endless
-        or workflow.repairs
-        or workflow.analysis is not None
-        or any(step.replay for step in workflow.steps)
-    ):
-        return True
-    topic = workflow.topic_input
-    return bool(plan.parts) if topic is None else topic.expected != 0
-
-
-def conclude_topic(workflow: Workflow, topic: TopicInput, proof: Proof, now_ms: int, policy: Policy) -> Workflow:
+def conclude_topic(workflow: Workflow, topic: TopicInput, proof: TopicProof, now_ms: int, policy: Policy) -> Workflow:
     """The workflow after its proof: finished, or reading the topic once more from where it began, or failed."""
     if not proof.missing and not topic.skipped:
         return workflow.next_epoch(status=Status.FINISHED, waiting_for="", ended_ms=now_ms)
@@ -41,7 +28,7 @@ def conclude_topic(workflow: Workflow, topic: TopicInput, proof: Proof, now_ms: 
     if workflow.repairs < policy.max_repairs:
         proven = (PartitionRange(one.partition, one.first, one.lacking_from) for one in proof.partitions)
         again = _replace(topic, readings=topic.readings + 1, proven=tuple(proven))
-        return next_round(_replace(workflow, repairs=workflow.repairs + 1, topic_input=again))
+        return next_round(_replace(workflow.with_form(input=again), repairs=workflow.repairs + 1))
     lacking = [one for one in proof.partitions if one.missing or one.unread]
     places = ", ".join(f"partition {one.partition} from offset {one.lacking_from}" for one in lacking[:_SHOWN])
     failure = Failure(
@@ -72,10 +59,9 @@ def _ranges(told: object) -> Iterator[PartitionRange]:
             yield PartitionRange.parse_setting(str(text))
 
 
-def lost(workflow: Workflow) -> Failure | None:
+def lost(workflow: Workflow, topic: TopicInput) -> Failure | None:
     """Why one that was to go on until it is stopped has not stored all that came by then."""
-    topic = workflow.topic_input
-    return _skipped(topic) if workflow.endless and topic is not None and topic.skipped else None
+    return _skipped(topic) if workflow.endless and topic.skipped else None
 
 
 def _skipped(topic: TopicInput) -> Failure:

@@ -7,10 +7,11 @@ import pytest
 
 from streamforge.manager.api.request_bodies import Start
 from streamforge.manager.engine.document import Workflow
-from streamforge.manager.repeated_request import repeated_request
-from streamforge.manager.use_cases import NotNow
+from streamforge.manager.engine.refusals import NotNow
+from streamforge.manager.engine.registry import form_of
+from streamforge.manager.workflows.history.model import History
 from streamforge.manager.workflows.series.requests import added_loader, check, workflow_of
-from streamforge.manager.workflows.topics.model import TopicInput
+from streamforge.manager.workflows.topics.model import TopicInput, Topics
 from streamforge_utils.model.topic_reading import Until
 from tests.manager.support import LOADER, NOW, SINK
 
@@ -39,7 +40,8 @@ def asked(body: dict[str, Any]) -> Workflow:
     ids=str,
 )
 def test_the_request_of_a_workflow_is_the_one_that_it_was_started_with(body: dict[str, Any]) -> None:
-    assert repeated_request(asked(body)) == body
+    workflow = asked(body)
+    assert form_of(workflow).requested(workflow) == body
 
 
 @pytest.mark.parametrize(
@@ -54,23 +56,23 @@ def test_the_request_of_a_workflow_is_the_one_that_it_was_started_with(body: dic
 )
 def test_another_spelling_leads_to_the_same_workflow(body: dict[str, Any]) -> None:
     workflow = asked(body)
-    again = asked(repeated_request(workflow))
+    again = asked({**form_of(workflow).requested(workflow)})
     by_target = [tuple(sorted(one.steps, key=lambda step: step.target)) for one in (workflow, again)]
     assert by_target[0] == by_target[1]
-    assert msgspec.structs.replace(again, steps=workflow.steps, source=workflow.source) == workflow
-    assert workflow.endless or again.source == workflow.source
+    assert msgspec.structs.replace(again, steps=workflow.steps, form=workflow.form) == workflow
+    assert workflow.endless or again.part(History).source == workflow.part(History).source
 
 
 def test_a_step_that_the_plan_has_added_is_not_asked_for() -> None:
     workflow = asked(DAY)
     added = added_loader(workflow)
     assert added is not None
-    assert repeated_request(msgspec.structs.replace(workflow, steps=(*workflow.steps, added))) == DAY
+    workflow = msgspec.structs.replace(workflow, steps=(*workflow.steps, added))
+    assert form_of(workflow).requested(workflow) == DAY
 
 
 def test_a_topic_is_no_series() -> None:
-    stores_a_topic = msgspec.structs.replace(
-        asked(DAY), topic_input=TopicInput(topic="events", until=Until(text="end"))
-    )
+    topic = TopicInput(topic="events", until=Until(text="end"))
+    stores_a_topic = msgspec.structs.replace(asked(DAY), form=Topics(input=topic))
     with pytest.raises(NotNow, match="stores a topic"):
-        repeated_request(stores_a_topic)
+        form_of(stores_a_topic).requested(stores_a_topic)

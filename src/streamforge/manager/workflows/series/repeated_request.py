@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from streamforge.manager.continuation import LAST, LIVE
-from streamforge.manager.engine.document import SourceChoice, Workflow
-from streamforge.manager.use_cases import NotNow
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.workflows.history.model import History
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge.manager.workflows.series.requests import default_collection_of, default_targets
 from streamforge_utils.model.timeranges import SINCE_LAST
 
@@ -15,15 +16,12 @@ def repeated_request(workflow: Workflow) -> dict[str, Any]:
     """A body of `POST /queues/start` that asks for the same, with what differs from the defaults alone.
 
     The words of a relative range stay: they mean another range later. Images that differ between steps have no place
-    in such a body and are left out. Raises NotNow for a workflow that stores a topic.
+    in such a body and are left out.
     """
-    if workflow.topic_input is not None:
-        raise NotNow(f"{workflow.queue_id} stores a topic, not a series: send the request for that topic again")
-    if (made := workflow.analysis) is not None:
-        raise NotNow(f"{workflow.queue_id} makes {made.name} and loads no series: ask for {made.name} again")
+    mine = workflow.form if isinstance(workflow.form, History) else History()
     steps = [step for step in workflow.steps if not step.added]
     images, targets = {step.image for step in steps}, [step.target for step in steps]
-    by_default = set(targets) == set(default_targets(workflow.type, workflow.source))
+    by_default = set(targets) == set(default_targets(workflow.type, mine.source))
     chosen = {step.target: step.parameters for step in steps if step.parameters}
     by_name = not workflow.daily and workflow.collection != default_collection_of(workflow)
     fields = {
@@ -34,8 +32,8 @@ def repeated_request(workflow: Workflow) -> dict[str, Any]:
         "parameters": chosen or None,
         "image": images.pop() if len(images) == 1 else None,
         "collection_name": workflow.collection if by_name else None,
-        "again": workflow.again or None,
-        "source": None if workflow.endless or workflow.source is SourceChoice.AUTO else workflow.source.value,
+        "again": mine.again or None,
+        "source": None if mine.source is SourceChoice.AUTO else mine.source.value,
         "labels": workflow.labels or None,
     }
     return {name: value for name, value in fields.items() if value is not None}

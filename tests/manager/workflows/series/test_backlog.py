@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge.manager.engine.execution import backlog as module
-from streamforge.manager.engine.execution.backlog import backlog_of
-from streamforge.manager.engine.lifecycle.facts import Left
+from streamforge.manager.engine.lifecycle.findings import Left
 from streamforge.manager.persistence.dead_letter_reader import QUIET_POLLS
+from streamforge.manager.workflows.series import backlog as module
+from streamforge.manager.workflows.series.backlog import backlog_of
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker

@@ -19,7 +19,7 @@ from benchmarks.common.bench import Bench
 from benchmarks.common.measuring import Line, Section, Size, percentile
 from benchmarks.common.processes import ROOT, ended, exchange, manager, peak_resident_mb
 from benchmarks.common.stored_workflows import ENDS, SYMBOLS, TYPES, fill
-from streamforge.manager.workflow import Status
+from streamforge.manager.engine.document import Status
 from tests.cleanenv import environment
 
 WORKFLOWS = {Size.FULL: 10_000, Size.QUICK: 1000, Size.TINY: 30}

@@ -13,11 +13,11 @@ from pathlib import Path
 import structlog
 
 from streamforge import wiring
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.manager_settings import ManagerSettings
 from streamforge.manager.policy import Policy
 from streamforge.manager.running_manager import Ports, Running, running
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.runtime.life.settings import DataSettings, ExchangeSettings
 from tests.doubles.scriptedlauncher import ScriptedLauncher
 

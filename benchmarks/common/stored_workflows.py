@@ -13,12 +13,14 @@ import msgspec
 from streamforge import wiring
 from streamforge.manager.batches.model import Batch, Member, MemberStatus, Totals, batch_id, end_of
 from streamforge.manager.batches.store import BatchStore
-from streamforge.manager.lifecycle.topic_lifetime import due_removal
-from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.document import Attempt, Failure, Status, StepStatus, Workflow
+from streamforge.manager.engine.lifecycle.topic_lifetime import due_removal
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
-from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import Attempt, Failure, Part, Plan, Proof, Status, StepStatus, Workflow
+from streamforge.manager.workflows.all_forms import register_forms
+from streamforge.manager.workflows.series.model import Part, Plan, SeriesProof
+from streamforge.manager.workflows.series.requests import check, workflow_of
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.store.state_rows import FORMAT, States
 from streamforge_utils.model.coverage import Segment, Verdict
@@ -65,6 +67,7 @@ async def fill(data: Path, count: int, *, own_symbols: bool = False) -> Filled:
     One of the batches has half of them, each of the others `A_BATCH`. own_symbols: each second one has a symbol of its
     own, which begins with C.
     """
+    register_forms()
     draws = random.Random(1)
     store = wiring.make_store(DataSettings(data_dir=data))
     await store.connect()
@@ -172,12 +175,14 @@ def _ended(number: int, draws: random.Random, created_ms: int, *, own_symbol: bo
         collection=workflow.collection,
         records=1440,
     )
+    proven = workflow.with_form(
+        plan=Plan(exchange_now_ms=created_ms, parts=(Part(span=workflow.span),), expected=1440),
+        proof=SeriesProof(round=1, checked_ms=ended_ms, expected=1440, stored=1440, segments=(stored,)),
+    )
     return msgspec.structs.replace(
-        workflow,
+        proven,
         status=status,
         steps=steps,
-        plan=Plan(exchange_now_ms=created_ms, parts=(Part(span=workflow.span),), expected=1440),
-        proof=Proof(round=1, checked_ms=ended_ms, expected=1440, stored=1440, segments=(stored,)),
         surveyed=True,
         failure=Failure(reason="the exchange failed", next_step="try again") if status is Status.ERROR else None,
         ended_ms=ended_ms,

@@ -22,7 +22,7 @@ from benchmarks.common.processes import ROOT, ended, exchange, manager
 from benchmarks.common.stored_workflows import fill
 from benchmarks.ui.browser import LIMIT_S, chromium, new_page
 from streamforge import wiring
-from streamforge.manager.persistence.event_history import EventHistory
+from streamforge.manager.engine.persistence.event_history import EventHistory
 from streamforge_utils.model.messages import Event, encode_event
 from streamforge_utils.model.names import telemetry_id
 from streamforge_utils.runtime.life.settings import DataSettings

@@ -14,7 +14,7 @@ from zlib import crc32
 
 import pytest
 
-from streamforge.manager.execution import reconciler
+from streamforge.manager.engine.execution import reconciler
 from streamforge.manager.persistence.installation import Claim
 from streamforge_utils.adapters.arango import ArangoStore, Connection, Retries, Transport
 from streamforge_utils.model.secret import Secret

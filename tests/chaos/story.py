@@ -15,15 +15,16 @@ from typing import Any
 
 import msgspec
 
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.persistence.event_history import EventHistory
+from streamforge.manager.engine.persistence.workflow_store import KIND, WorkflowStore
+from streamforge.manager.engine.stored_document import decode_workflow
 from streamforge.manager.manager_settings import ManagerSettings
-from streamforge.manager.persistence.event_history import EventHistory
-from streamforge.manager.persistence.workflow_store import KIND, WorkflowStore
 from streamforge.manager.policy import Policy
 from streamforge.manager.presentation import workflow_answer
 from streamforge.manager.running_manager import Running, running
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import Workflow
-from streamforge.manager.workflow_document import decode_workflow
+from streamforge.manager.workflows.series.model import proof_of
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
@@ -33,6 +34,7 @@ from tests.chaos.crash import CrashNow, ForgetfulExchange, Fuse, When, World
 from tests.chaos.verdict import assert_history
 from tests.doubles.candles import candle_key
 from tests.limits import LIMIT_S
+from tests.manager.support import the_proof
 
 SEED = int(os.environ.get("STREAMFORGE_CHAOS_SEED", "1"))
 ALL = os.environ.get("STREAMFORGE_CHAOS_ALL") == "1"
@@ -188,8 +190,8 @@ async def _check(world: World, client: Client, *, stop: bool) -> None:
             expected = [time for time in range(SPAN.start_ms, SPAN.end_ms, MINUTE) if time not in DOWNTIME]
             keys = await store.keys(workflow.collection)
             assert list(keys) == [candle_key("BTCUSDT", "1m", time) for time in expected]
-            assert workflow.proof is not None
-            verdicts = {(s.start_ms, s.end_ms) for s in workflow.proof.segments if s.verdict is Verdict.EXCHANGE}
+            assert proof_of(workflow) is not None
+            verdicts = {(s.start_ms, s.end_ms) for s in the_proof(workflow).segments if s.verdict is Verdict.EXCHANGE}
             assert verdicts == {(DOWNTIME.start_ms, DOWNTIME.end_ms)}
             assert workflow.repairs == 1
     finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.manager.execution import reconciler
+from streamforge.manager.engine.execution import reconciler
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from tests.chaos.crash import World
 from tests.chaos.story import die_at_calls, new_exchange

@@ -15,7 +15,7 @@ from streamforge.cli.command_errors import CliError
 from streamforge.cli.commands.batch_commands import batch_list, batch_retry, batch_show, batch_stop, load_many
 from streamforge.manager.batches import answers as batch_answers
 from streamforge.manager.batches.service import View
-from streamforge.manager.workflow import Status
+from streamforge.manager.engine.document import Status
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.cli.support import HOUR, TYPE, YEARS, Cli, finished, line, loading, serving
 from tests.manager.batches.batch_world import EXPECTED, end, live, look

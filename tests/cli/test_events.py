@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from streamforge.cli.commands.workflow_commands import events
+from streamforge.manager.engine.document import Status
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import Status
 from tests.cli.support import serving
 from tests.manager.api.support import event
 from tests.manager.memory_service import MemoryService

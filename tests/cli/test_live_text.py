@@ -17,7 +17,7 @@ from streamforge.manager import answers
 from streamforge.manager.batches import answers as batch_answers
 from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.handover_answers import Handover
-from streamforge.manager.live_answers import Hole, Live
+from streamforge.manager.workflows.live.answers import Hole, Live
 from streamforge_utils.model.timeranges import SINCE_LAST
 
 LINKS = answers.Links(self="", events="", coverage="", records="", dead_letters="")

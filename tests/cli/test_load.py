@@ -14,7 +14,7 @@ import pytest
 
 from streamforge import wiring
 from streamforge.cli import session, terminal
-from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.timeranges import format_ms, parse_time_range
 from streamforge_utils.runtime.life.settings import DataSettings

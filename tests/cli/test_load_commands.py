@@ -18,14 +18,15 @@ from streamforge.cli.coverage_text import left_out, nothing_over
 from streamforge.cli.follower import followed
 from streamforge.cli.load_request import Request
 from streamforge.cli.session import Where
+from streamforge.manager.engine.document import Status
 from streamforge.manager.use_cases import DeadLetter, Started, StartRequest
-from streamforge.manager.workflow import Plan, Status
+from streamforge.manager.workflows.series.model import Plan, loaded_series, planned_span
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from tests.cli.support import HOUR_MS, MINUTE_MS, serving, workflow_answer
 from tests.manager.memory_service import NOW_MS, MemoryService
-from tests.manager.support import replace
+from tests.manager.support import changed, replace
 
 NONE_OPENS = "no candle opens in this range"
 NOTHING_OVER = "no candle of this range was over when the workflow was planned"
@@ -61,16 +62,16 @@ class Joining(MemoryService):
             self.exchange.now_ms -= earlier_s * 1000
             one = (await super().start(request)).workflow
             if self.planned:
-                await self.put(replace(one, plan=_plan(one.span.end_ms)))
+                await self.put(changed(one, plan=_plan(one.span.end_ms)))
             self.clock.advance(earlier_s)
             self.exchange.now_ms += earlier_s * 1000
         started = await super().start(request, idempotency_key=idempotency_key)
         one = started.workflow
         if started.joined and not self.planned and self.ends is Status.FINISHED:
-            await self.put(one := replace(one, plan=_plan(one.span.end_ms - HOUR_MS)))
-        span = one.planned_span or one.span
+            await self.put(one := changed(one, plan=_plan(one.span.end_ms - HOUR_MS)))
+        span = planned_span(one) or one.span
         stored = Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.STORED, collection=one.collection)
-        await self.know(one.series, [stored])
+        await self.know(loaded_series(one), [stored])
         if self.ends is not Status.RUNNING:
             await self.end(one.queue_id, self.ends if started.joined else Status.FINISHED)
         return started
@@ -300,7 +301,7 @@ LETTER = DeadLetter(
 async def ended(service: MemoryService) -> str:
     workflow, *_ = await service.start(StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01"))
     plan = Plan(exchange_now_ms=NOW_MS)
-    await service.put(replace(workflow, status=Status.FINISHED, ended_ms=NOW_MS, plan=plan))
+    await service.put(changed(workflow, status=Status.FINISHED, ended_ms=NOW_MS, plan=plan))
     await service.refuse(workflow, [LETTER])
     return workflow.queue_id
 

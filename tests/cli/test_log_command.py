@@ -8,7 +8,7 @@ import pytest
 
 from streamforge.cli.commands import log_command
 from streamforge.cli.commands.log_command import logs
-from streamforge.manager.workflow import Status
+from streamforge.manager.engine.document import Status
 from tests.cli.support import serving
 from tests.manager.api.support import running, started
 from tests.manager.memory_service import MemoryService

@@ -14,7 +14,7 @@ from streamforge.cli.client import Api
 from streamforge.cli.command_errors import ApiProblem, UsageProblem
 from streamforge.cli.commands import schedule_commands as commands
 from streamforge.cli.session import Where
-from streamforge.manager.workflow import Status
+from streamforge.manager.engine.document import Status
 from streamforge_utils.model.errors import RetryableError
 from tests.cli.support import Cli, serving
 from tests.manager.memory_service import MemoryService

@@ -12,7 +12,7 @@ import pytest
 
 from streamforge.exchange.config import ExchangeConfig, SymbolSpec
 from streamforge.exchange.exchange_server import run
-from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from tests.e2e import rig, stored_books
 from tests.e2e.exchangeprocess import Exchange
 from tests.e2e.rig import Json, assert_exact, eventually

@@ -26,8 +26,8 @@ import pytest
 
 from streamforge.manager.__main__ import main
 from streamforge.manager.coverage.service import LEFT
-from streamforge.manager.execution import basket_gathering
-from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.execution import basket_gathering
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
 from tests.e2e import rig, stored_books
 from tests.e2e.rig import Json, step

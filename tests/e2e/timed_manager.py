@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from streamforge.manager import __main__, startup
-from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.schedules.driver import ScheduleDriver
 from streamforge.manager.schedules.store import ScheduleStore
 from streamforge_utils.ports.clock import SystemClock

@@ -14,7 +14,7 @@ import msgspec
 from streamforge.cli.command_errors import CliError
 from streamforge.manager import answers
 from streamforge.manager.coverage import answers as data_answers
-from streamforge.manager.workflow import Status
+from streamforge.manager.engine.document import Status
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.reading import ReadingError
 from tests.doubles.candles import candle

@@ -16,17 +16,20 @@ from streamforge.manager.coverage import record_count
 from streamforge.manager.coverage import service as coverage_report
 from streamforge.manager.coverage.record_count import key_range
 from streamforge.manager.coverage.store import CoverageStore, SeriesCoverage
-from streamforge.manager.execution import executor, proof, reconciler, verifier
-from streamforge.manager.execution.dispatcher import Dispatcher
-from streamforge.manager.execution.event_consumer import DuplicateEvents, EventConsumer
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.execution import executor, reconciler
+from streamforge.manager.engine.execution.dispatcher import Dispatcher
+from streamforge.manager.engine.execution.event_consumer import DuplicateEvents, EventConsumer
+from streamforge.manager.engine.lifecycle import facts, rounds
+from streamforge.manager.engine.lifecycle.actions import WriteTerminalEvent
+from streamforge.manager.engine.lifecycle.conditions import Conditions
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
+from streamforge.manager.execution import verifier
 from streamforge.manager.exports import records as record_reader
-from streamforge.manager.lifecycle import facts, rounds
-from streamforge.manager.lifecycle.actions import WriteTerminalEvent
-from streamforge.manager.lifecycle.conditions import Conditions
-from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.retention import driver as retention
 from streamforge.manager.retention import service as removal
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflows.history import form as history_form
+from streamforge.manager.workflows.history import proof
 from streamforge_utils import reading
 from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
 from streamforge_utils.model.series import Series
@@ -84,8 +87,8 @@ async def _wider(store: Any, collection: str, series: Series, span: TimeRange) -
     return await key_range(store, collection, series, TimeRange(span.start_ms, span.end_ms + 3 * 86_400_000))
 
 
-def _trusting(workflow: Any, plan: Any) -> Any:
-    return _replace(rounds.open_again(workflow, plan=workflow.plan), proof=workflow.proof)
+def _trusting(workflow: Any, *, prepared: bool) -> Any:
+    return rounds.open_again(workflow, prepared=True).with_form(proof=workflow.form.proof)
 
 
 def _silent() -> Callable[..., Any]:
@@ -169,7 +172,7 @@ DEFECTS = {
     "no hole is asked for": Defect(60, lambda: patch.object(proof, "_ROUNDS", 0)),
     "coverage is believed without counting": Defect(
         0,
-        lambda: all_of(patch.object(executor, "verified", _known), patch.object(proof, "survey", _believing())),
+        lambda: all_of(patch.object(history_form, "verified", _known), patch.object(proof, "survey", _believing())),
     ),
     "coverage remembers what was removed": Defect(10, lambda: patch.object(CoverageStore, "forget", nothing)),
     "a removal takes more than its range": Defect(0, lambda: patch.object(removal, "key_range", _wider)),

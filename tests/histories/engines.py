@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from pathlib import Path
 from typing import Any
 
-from streamforge.manager.persistence.workflow_store import KIND
+from streamforge.manager.engine.persistence.workflow_store import KIND
 from streamforge_utils.adapters.embedded.bus.batch_format import unpack
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles

@@ -32,7 +32,7 @@ from streamforge.manager import answers
 from streamforge.manager.api.app import create_app
 from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.engine.execution.reconciler import Reconciler
 from streamforge.manager.listing_answers import WorkflowPage
 from streamforge.manager.policy import Policy, RetentionRule
 from streamforge.manager.workflow_service import WorkflowService

@@ -11,9 +11,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
+from streamforge.manager.engine.document import ENDED, Status, Workflow
+from streamforge.manager.engine.persistence.event_history import COLLECTION as HISTORY
 from streamforge.manager.use_cases import Started
-from streamforge.manager.workflow import ENDED, Status, Workflow
+from streamforge.manager.workflows.history.model import History
+from streamforge.manager.workflows.series.model import plan_of, proof_of
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document
 from tests.doubles.candles import candle_key
@@ -164,8 +166,8 @@ class Model:
             queue_id=workflow.queue_id,
             market=market,
             span=workflow.span,
-            again=workflow.again,
-            repair=workflow.verification,
+            again=workflow.part(History).again,
+            repair=workflow.part(History).verification,
             collection=workflow.collection,
             run_ms=self.now_ms(),
         )
@@ -295,7 +297,7 @@ class Model:
 
     def _finds_out(self, one: ExpectedWorkflow, workflow: Workflow) -> None:
         """What the workflow has learnt of the exchange and of the store was asked for in this run."""
-        plan, proof, symbol = workflow.plan, workflow.proof, one.market.symbol
+        plan, proof, symbol = plan_of(workflow), proof_of(workflow), one.market.symbol
         if plan is not None:
             one.planned, one.planned_ms = True, plan.exchange_now_ms
             self.planned_ms[symbol] = max(self.planned_ms.get(symbol, 0), plan.exchange_now_ms)

@@ -10,9 +10,10 @@ import msgspec
 
 from streamforge.cli.coverage_text import rest_of
 from streamforge.manager import answers
+from streamforge.manager.engine.document import Status, Workflow
+from streamforge.manager.engine.refusals import NotFound, NotNow
 from streamforge.manager.presentation import workflow_answer
-from streamforge.manager.use_cases import NotFound, NotNow, Started, StartRequest
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.use_cases import Started, StartRequest
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import Message

@@ -9,7 +9,7 @@ from datetime import datetime
 from streamforge.cli.commands.export_command import Exported
 from streamforge.manager import answers
 from streamforge.manager.coverage import answers as data_answers
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge_utils.model.coverage import COMPLETE, KEPT, SETTLED, Verdict
 from streamforge_utils.model.messages import TERMINAL_EVENTS, Event
 from streamforge_utils.model.timeranges import TimeRange

@@ -24,13 +24,13 @@ import msgspec
 import structlog
 
 from streamforge.manager.coverage import record_count
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.execution.reconciler import Reconciler
+from streamforge.manager.engine.persistence.event_history import HistoryEvent
+from streamforge.manager.engine.persistence.workflow_store import KIND
+from streamforge.manager.engine.stored_document import decode_workflow
 from streamforge.manager.execution import verifier
-from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.exports import records as record_reader
-from streamforge.manager.persistence.workflow_store import KIND
-from streamforge.manager.use_cases import HistoryEvent
-from streamforge.manager.workflow import Workflow
-from streamforge.manager.workflow_document import decode_workflow
 from streamforge_utils.adapters import call_thread
 from streamforge_utils.model.completeness import grid
 from streamforge_utils.model.kinds.candles import Klines

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from streamforge.manager.continuation import LIVE
+from streamforge.manager.engine.document import Workflow
 from streamforge.manager.policy import Policy
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflows.live.model import ledger_of
+from streamforge.manager.workflows.series.model import plan_of
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -15,7 +17,19 @@ from streamforge_utils.runtime.life.worker_definition import Role, Source
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.execution.world import hold
-from tests.manager.support import DAY_START, LOADER, MINUTE_MS, SINK, World, accepted, attempt, replace, said
+from tests.manager.support import (
+    DAY_START,
+    LOADER,
+    MINUTE_MS,
+    SINK,
+    World,
+    accepted,
+    attempt,
+    changed,
+    replace,
+    said,
+    the_plan,
+)
 
 SERIES = Series("BTCUSDT", "candles", "1m")
 START = DAY_START + 100 * MINUTE_MS
@@ -38,7 +52,7 @@ async def live_world(policy: Policy = POLICY, *, now_ms: int = START + 1000, fir
 
 def wanted(since: int | None = None, *, code: str = "abc123", now_ms: int = START + 1000) -> Workflow:
     """A live workflow just accepted: from now on, or since so many minutes after the day began."""
-    made = replace(accepted(code, created_ms=now_ms), type="ws_candles_1m", endless=True)
+    made = changed(accepted(code, created_ms=now_ms), type="ws_candles_1m", endless=True)
     steps = tuple(
         replace(one, type="ws_candles_1m", source=Source.STREAM if one.role is Role.LOADER else one.source)
         for one in made.steps
@@ -91,7 +105,7 @@ async def end_jobs(world: World, queue_id: str, word: str) -> None:
 
 async def supplement_of(world: World, workflow: Workflow) -> Workflow:
     """The workflow that loads what it lacks; its jobs run."""
-    ledger = (await world.workflow(workflow.queue_id)).ledger
+    ledger = ledger_of(await world.workflow(workflow.queue_id))
     assert ledger is not None
     assert ledger.supplement
     return await world.workflow(ledger.supplement)
@@ -101,8 +115,8 @@ async def load(world: World, workflow: Workflow) -> Workflow:
     """Let a supplement load all that its plan names, to its end."""
     await world.turns(3)
     workflow = await world.workflow(workflow.queue_id)
-    assert workflow.plan is not None
-    for part in workflow.plan.parts:
+    assert plan_of(workflow) is not None
+    for part in the_plan(workflow).parts:
         store(world, workflow, range(part.span.start_ms, part.span.end_ms, MINUTE_MS))
     await speak(world, workflow.queue_id, "started")
     await end_jobs(world, workflow.queue_id, "finished")

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import count
 from typing import Self
 
-from streamforge.manager.use_cases import DeadLetter, HistoryEvent, Started, StartRequest
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.engine.document import Status, Workflow
+from streamforge.manager.engine.persistence.event_history import HistoryEvent
+from streamforge.manager.use_cases import DeadLetter, Started, StartRequest
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Segment

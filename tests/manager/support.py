@@ -11,15 +11,21 @@ from typing import Any
 import msgspec
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.lifecycle.conditions import Conditions
-from streamforge.manager.lifecycle.decision import decide
-from streamforge.manager.lifecycle.rounds import next_round
+from streamforge.manager.engine.document import Attempt, Status, Step, StepStatus, Workflow
+from streamforge.manager.engine.execution.reconciler import Reconciler
+from streamforge.manager.engine.lifecycle.conditions import Conditions
+from streamforge.manager.engine.lifecycle.decision import decide
+from streamforge.manager.engine.lifecycle.rounds import next_round
 from streamforge.manager.policy import Policy
-from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import Attempt, Part, Plan, Status, Step, StepStatus, Workflow
 from streamforge.manager.workflow_service import WorkflowService
+from streamforge.manager.workflows.analyses.graph_input import GraphInput
+from streamforge.manager.workflows.analyses.model import Analysis, Made
+from streamforge.manager.workflows.history.model import History
+from streamforge.manager.workflows.live.model import Ledger, Live, ledger_of
+from streamforge.manager.workflows.series.model import Part, Plan, SeriesProof, loaded_series, plan_of, proof_of
+from streamforge.manager.workflows.series.requests import check, workflow_of
+from streamforge.manager.workflows.topics.model import TopicInput, Topics
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Interval, encode_candle
@@ -70,7 +76,7 @@ def planned(*load: str, code: str = "abc123") -> Workflow:
     """A workflow whose plan is made; without `load`, of the whole day."""
     ranges = load or (DAY,)
     plan = Plan(exchange_now_ms=NOW, parts=rest(*ranges), expected=1440)
-    return next_round(replace(accepted(code), status=Status.RUNNING, plan=plan), plan.ranges)
+    return next_round(changed(accepted(code), status=Status.RUNNING, plan=plan), plan.ranges)
 
 
 def decide_running() -> Workflow:
@@ -99,6 +105,57 @@ def attempt(workflow: Workflow, target: str) -> Attempt:
     found = step(workflow, target).attempt
     assert found is not None
     return found
+
+
+def changed(workflow: Workflow, **fields: Any) -> Workflow:
+    """The workflow with other values of these fields, of its own or of its form's part.
+
+    With a ledger, or without an end, a workflow that loads a series is a live one.
+    """
+    part: Any = workflow.form
+    own = {name: value for name, value in fields.items() if name in Workflow.__struct_fields__}
+    if isinstance(part, History) and (fields.get("ledger") is not None or fields.get("endless")):
+        part = Live(plan=part.plan, proof=part.proof)
+    of_form = {name: value for name, value in fields.items() if name not in own}
+    return replace(workflow, **{"form": replace(part, **of_form), **own})
+
+
+def the_plan(workflow: Workflow) -> Plan:
+    """The plan of its series, which it has."""
+    plan = plan_of(workflow)
+    assert plan is not None
+    return plan
+
+
+def the_proof(workflow: Workflow) -> SeriesProof:
+    """The proof of its series, which it has."""
+    proof = proof_of(workflow)
+    assert proof is not None
+    return proof
+
+
+def the_ledger(workflow: Workflow) -> Ledger:
+    """The ledger of a live workflow that is planned."""
+    ledger = ledger_of(workflow)
+    assert ledger is not None
+    return ledger
+
+
+def the_topic(workflow: Workflow) -> TopicInput:
+    """The topic of a workflow that stores one."""
+    return workflow.part(Topics).input
+
+
+def the_analysis(workflow: Workflow) -> Made:
+    """What the analyst of a workflow makes."""
+    return workflow.part(Analysis).made
+
+
+def the_graph(workflow: Workflow) -> GraphInput:
+    """The graph that a workflow makes."""
+    made = the_analysis(workflow)
+    assert isinstance(made, GraphInput)
+    return made
 
 
 def with_attempt(workflow: Workflow, target: str, **fields: Any) -> Workflow:
@@ -272,5 +329,5 @@ async def stored_day(world: World, queue_id: str) -> Workflow:
         verdict=Verdict.STORED,
         collection=workflow.collection,
     )
-    await world.deps.coverage.lay_over(workflow.series, [whole])
+    await world.deps.coverage.lay_over(loaded_series(workflow), [whole])
     return workflow

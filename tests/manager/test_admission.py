@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.policy import Policy
 from streamforge.manager.use_cases import KeyReused, Started, StartRequest
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflows.series.model import loaded_series, plan_of
 from streamforge_utils.model.kinds.candles import Interval
 from tests.doubles.manualclock import ManualClock
 from tests.limits import LIMIT_S
@@ -147,10 +148,12 @@ async def test_the_same_words_join_what_they_meant_a_short_while_ago(
     # From the start that the words mean now, to what is over at the exchange. How much of it the first one will load is
     # not known before its plan.
     now_ms = first.workflow.span.end_ms + later_s * 1000
-    known = Interval(first.workflow.series.interval).rule.is_fixed(None)
+    known = Interval(loaded_series(first.workflow).interval).rule.is_fixed(None)
     assert first.asked is None
     assert second.asked is not None
-    assert second.asked.end_ms == (Interval(first.workflow.series.interval).rule.floor(now_ms) if known else now_ms)
+    assert second.asked.end_ms == (
+        Interval(loaded_series(first.workflow).interval).rule.floor(now_ms) if known else now_ms
+    )
     assert len(world.deps.workflows.live) == 1
 
 
@@ -169,7 +172,7 @@ async def test_a_key_that_joined_tells_again_what_is_left_out(world: World) -> N
         await world.start()
     await running(world, first.workflow.queue_id)
     planned = await world.manager.start(request, idempotency_key="k")
-    assert planned.workflow.plan is not None
+    assert plan_of(planned.workflow) is not None
     assert (planned.joined, planned.behind_ms, planned.asked) == (True, 3_600_000, told.asked)
     own = await world.manager.start(NEXT, idempotency_key="own")
     assert (own.new, own.joined, own.replayed) == (True, False, False)
@@ -234,7 +237,7 @@ async def test_an_overlapping_range_waits_and_then_loads_what_is_lacking(
     other = await begun(world, NEXT, symbol="ETHUSDT")
     workflow = await running(world, first.workflow.queue_id)
     waiting = await world.workflow(second.workflow.queue_id)
-    assert (waiting.status, waiting.plan) == (Status.PENDING, None)
+    assert (waiting.status, plan_of(waiting)) == (Status.PENDING, None)
     assert waiting.waiting_for == f"the end of {workflow.queue_id}, which loads a part of its range"
     assert (await world.workflow(other.workflow.queue_id)).status is Status.RUNNING
     store_bars(world, workflow, range(DAY_START, DAY_START + bars * MINUTE_MS, MINUTE_MS))
@@ -244,7 +247,7 @@ async def test_an_overlapping_range_waits_and_then_loads_what_is_lacking(
     finish(world, workflow)
     await world.turns(8)
     assert (await world.workflow(workflow.queue_id)).status is status
-    plan = (await world.workflow(second.workflow.queue_id)).plan
+    plan = plan_of(await world.workflow(second.workflow.queue_id))
     assert plan is not None
     assert (plan.load, plan.there) == ((load,), there)
 
@@ -275,5 +278,5 @@ async def test_the_order_holds_over_a_crash(world: World) -> None:
     await world.die()
     await world.start()
     await world.turns(3)
-    assert (await world.workflow(first.workflow.queue_id)).plan is not None
-    assert (await world.workflow(second.workflow.queue_id)).plan is None
+    assert plan_of(await world.workflow(first.workflow.queue_id)) is not None
+    assert plan_of(await world.workflow(second.workflow.queue_id)) is None

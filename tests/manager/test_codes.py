@@ -18,10 +18,10 @@ from streamforge.manager.health.findings import MEANINGS as FINDINGS
 from streamforge.manager.health.findings import FindingCode
 from streamforge.manager.note_codes import MEANINGS as NOTES
 from streamforge.manager.note_codes import NoteCode
-from streamforge.manager.part_codes import MEANINGS as PARTS
-from streamforge.manager.part_codes import PartCode
 from streamforge.manager.problem_codes import MEANINGS as PROBLEMS
 from streamforge.manager.problem_codes import ProblemCode
+from streamforge.manager.workflows.series.part_codes import MEANINGS as PARTS
+from streamforge.manager.workflows.series.part_codes import PartCode
 from tests.places import ROOT
 from tools.reference.codes_page import codes_page
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from streamforge.manager.continuation import continuation, continued
 from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.use_cases import KeyReused, StartRequest, UpToDate
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model.coverage import FILE_AWAITED, FROM_FILES_ALONE, SETTLED, Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import Interval

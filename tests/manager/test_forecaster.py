@@ -11,8 +11,8 @@ from streamforge.manager.forecaster import ARANGODB, EMBEDDED
 from streamforge.manager.note_codes import Note
 from streamforge.manager.plan_answers import warnings_of
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import SourceChoice
 from streamforge.manager.workflow_service import WorkflowService
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import KIND, Interval
 from streamforge_utils.ports.store import Usage

@@ -76,7 +76,7 @@ async def test_it_ends_with_the_word_that_names_who_has_the_store(tmp_path: Path
             await found.manager.stop(workflow.queue_id)
         with pytest.raises(LeaseLost):
             await found.reconciler.turn()
-        retained = found.reconciler._deps.retained
+        retained = found.manager._deps.retained
         assert retained is not None
         for change in (retained.put("name", b"content"), retained.delete(["name"])):
             with pytest.raises(LeaseLost):

@@ -8,10 +8,11 @@ from unittest.mock import patch
 
 import pytest
 
-from streamforge.manager.lifecycle.job_spec import start_command
+from streamforge.manager.engine.document import Status, Workflow
+from streamforge.manager.engine.lifecycle.job_spec import start_command
 from streamforge.manager.presentation import coverage_answer, workflow_answer
 from streamforge.manager.use_cases import Report, StartRequest
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflows.series.model import loaded_series, plan_of, planned_span
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.kinds.candles import Candle, Interval
 from streamforge_utils.model.timeranges import TimeRange
@@ -50,8 +51,9 @@ async def started(world: World, request: StartRequest = HOUR) -> Workflow:
 
 async def ended(world: World, workflow: Workflow) -> Workflow:
     """The workflow, whose workers have stored all of its range."""
-    assert workflow.planned_span is not None
-    store(world, Interval.M1.rule.times(workflow.planned_span.start_ms, workflow.planned_span.end_ms))
+    span = planned_span(workflow)
+    assert span is not None
+    store(world, Interval.M1.rule.times(span.start_ms, span.end_ms))
     finish(world, workflow)
     await world.turns(6, seconds=0.5)
     return await world.workflow(workflow.queue_id)
@@ -76,9 +78,9 @@ async def shown(world: World, queue_id: str) -> tuple[Workflow, Report, bool]:
 async def test_what_is_said_of_a_finished_workflow_stays_true_when_the_next_bars_end(world: World) -> None:
     workflow = await started(world)
     assert workflow.span == TimeRange(NOW + 30_000 - 3_600_000, NOW + 30_000)
-    assert workflow.planned_span == TimeRange(workflow.span.start_ms, NOW), "the bar that is open is no part of it"
+    assert planned_span(workflow) == TimeRange(workflow.span.start_ms, NOW), "the bar that is open is no part of it"
     assert start_command(workflow, workflow.steps[0], workflow.steps[0].attempts[-1]).time_range == str(
-        workflow.planned_span
+        planned_span(workflow)
     )
     world.later(40)  # it ends while the others are loaded
     workflow = await ended(world, workflow)
@@ -86,7 +88,7 @@ async def test_what_is_said_of_a_finished_workflow_stays_true_when_the_next_bars
     for seconds in (0, 60, 86_400):
         world.later(seconds)
         _, report, complete = await shown(world, workflow.queue_id)
-        assert (report.span, complete) == (workflow.planned_span, True)
+        assert (report.span, complete) == (planned_span(workflow), True)
         assert [(one.verdict, one.records) for one in report.segments] == [(Verdict.STORED, 59)]
 
 
@@ -94,8 +96,9 @@ async def test_bars_that_others_store_later_do_not_count(world: World) -> None:
     first = await ended(world, await started(world))
     world.later(600)
     second = await ended(world, await started(world))
-    assert second.planned_span is not None
-    assert second.planned_span.end_ms == NOW + 600_000
+    span = planned_span(second)
+    assert span is not None
+    assert span.end_ms == NOW + 600_000
     _, report, complete = await shown(world, first.queue_id)
     assert (sum(one.records for one in report.segments), complete) == (59, True)
 
@@ -104,7 +107,7 @@ async def test_what_was_not_over_is_not_called_asked_for(world: World) -> None:
     workflow = await ended(world, await started(world))
     world.later(60)
     report = await world.manager.reports.of_series("BTCUSDT", "api_candles_1m")
-    assert workflow.planned_span == TimeRange(NOW - HOUR_MS + 30_000, NOW)
+    assert planned_span(workflow) == TimeRange(NOW - HOUR_MS + 30_000, NOW)
     bars = TimeRange(NOW - HOUR_MS + MINUTE_MS, NOW)
     assert (report.span, coverage_answer(report).complete) == (bars, True)
     named = await world.manager.reports.of_series("BTCUSDT", "api_candles_1m", TimeRange(NOW - 60_000, NOW + 180_000))
@@ -118,7 +121,7 @@ async def test_a_range_of_which_no_bar_is_over_finishes_with_nothing_and_says_so
     workflow = await started(world, replace(HOUR, time_range=words))
     await world.turns(6, seconds=0.5)
     workflow, report, complete = await shown(world, workflow.queue_id)
-    assert (workflow.status, workflow.planned_span) == (Status.FINISHED, None)
+    assert (workflow.status, planned_span(workflow)) == (Status.FINISHED, None)
     assert (report.span, list(report.segments), complete) == (None, [], True)
     world.later(120)
     assert (await shown(world, workflow.queue_id))[1:] == (report, True)
@@ -137,7 +140,7 @@ async def test_a_retry_reaches_to_what_is_over_by_then_of_what_was_asked_for(wor
     await world.manager.retry(workflow.queue_id)
     await world.turns(6, seconds=0.5)
     again = await world.workflow(workflow.queue_id)
-    assert (again.plan is not None, again.planned_span) == (True, again.span), (
+    assert (plan_of(again) is not None, planned_span(again)) == (True, again.span), (
         "with the bar of which a part was asked for"
     )
     bars = TimeRange(again.span.start_ms + 30_000, again.span.end_ms + 30_000)
@@ -159,7 +162,7 @@ async def test_answers_that_take_their_time_set_no_clock_back(world: World) -> N
 
     exchange_of(world).lie = slow
     workflow = await ended(world, await started(world))
-    known = await world.deps.coverage.known(workflow.series)
+    known = await world.deps.coverage.known(loaded_series(workflow))
     assert workflow.status is Status.FINISHED
     assert -20_000 < known.clock_ahead_ms <= 0, "as of when the exchange said its time, not as of the last answer"
 
@@ -192,8 +195,8 @@ async def test_who_joins_before_the_plan_is_told_what_it_asked_for(world: World)
         await asyncio.sleep(0)
         held.set()
         again = await joining
-    assert (again.workflow.queue_id, again.joined, again.workflow.plan) == (first.queue_id, True, None)
+    assert (again.workflow.queue_id, again.joined, plan_of(again.workflow)) == (first.queue_id, True, None)
     assert again.asked == TimeRange(NOW + 70_000 - 3_600_000, NOW + MINUTE_MS)
     await world.turns(6, seconds=0)
     workflow = await world.workflow(first.queue_id)
-    assert workflow.planned_span == TimeRange(first.span.start_ms, NOW), "without the bar that is over since"
+    assert planned_span(workflow) == TimeRange(first.span.start_ms, NOW), "without the bar that is over since"

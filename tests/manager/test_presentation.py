@@ -6,13 +6,14 @@ from functools import partial
 
 import pytest
 
+from streamforge.manager.engine.document import Attempt, Status, Workflow
 from streamforge.manager.presentation import moment, workflow_answer
-from streamforge.manager.workflow import Attempt, Plan, Proof, Status, Workflow
 from streamforge.manager.workflow_progress import progress_of
+from streamforge.manager.workflows.series.model import Plan, SeriesProof, plan_of
 from streamforge_utils.model.messages import Progress
 from streamforge_utils.runtime.life.worker_definition import Source
 from tests.manager.api.support import SEGMENTS, replace, running
-from tests.manager.support import accepted, rest
+from tests.manager.support import accepted, changed, rest, the_plan
 
 LOADER, SINK = "loader-api-candles", "arango-candles"
 
@@ -84,7 +85,7 @@ def test_what_a_sink_reads_again_after_a_kill_counts_once(workflow: Workflow) ->
 
 
 def test_what_all_was_there_counts_too_where_it_is_loaded_again(workflow: Workflow) -> None:
-    again = replace(workflow, again=True)
+    again = changed(workflow, again=True)
     halves = Progress(records=400, position=299, unchanged=400), Progress(records=400, position=699, unchanged=400)
     assert _counted(_attempts(again, *halves)) == (700, 700)
 
@@ -108,10 +109,10 @@ def test_where_the_beginning_is_forgotten_attempts_add_up(workflow: Workflow) ->
 
 
 def test_what_was_there_before_is_told_beside_what_is_loaded(workflow: Workflow) -> None:
-    assert workflow.plan is not None
-    found = progress_of(replace(workflow, plan=replace(workflow.plan, there=300)))
+    assert plan_of(workflow) is not None
+    found = progress_of(changed(workflow, plan=replace(the_plan(workflow), there=300)))
     assert (found.records_expected, found.records_stored, found.records_there) == (1740, 1020, 300)
-    assert progress_of(replace(workflow, plan=None)).records_there == 0
+    assert progress_of(changed(workflow, plan=None)).records_there == 0
 
 
 def test_what_the_loader_has_sent_is_not_what_is_stored(workflow: Workflow) -> None:
@@ -119,11 +120,11 @@ def test_what_the_loader_has_sent_is_not_what_is_stored(workflow: Workflow) -> N
 
 
 def test_after_a_proof_only_newer_attempts_are_added(workflow: Workflow) -> None:
-    proof = Proof(round=1, checked_ms=workflow.created_ms + 2, expected=1440, stored=1000, segments=SEGMENTS)
-    repairing = _attempts(replace(workflow, proof=proof), 1000, 30, 40)
+    proof = SeriesProof(round=1, checked_ms=workflow.created_ms + 2, expected=1440, stored=1000, segments=SEGMENTS)
+    repairing = _attempts(changed(workflow, proof=proof), 1000, 30, 40)
 
     assert progress_of(repairing).records_stored == 1070
-    ended = replace(repairing, status=Status.FINISHED, proof=replace(proof, stored=1440))
+    ended = changed(repairing, status=Status.FINISHED, proof=replace(proof, stored=1440))
     assert (progress_of(ended).records_stored, progress_of(ended).share) == (1440, 1.0)
 
 
@@ -141,7 +142,7 @@ def _eta(workflow: Workflow, *, weight: int | None, done: float, seconds: float,
             step.attempts[0], started_ms=begun_ms, seen_ms=round(begun_ms + seconds * 1000), progress=progress
         )
         workflow = workflow.with_step(replace(step, attempts=(replace(attempt, ranges=("2023:2025",)),)))
-    return workflow_answer(replace(workflow, plan=plan)).progress.eta_seconds
+    return workflow_answer(changed(workflow, plan=plan)).progress.eta_seconds
 
 
 def test_the_time_left_is_that_of_the_requests_where_their_weight_holds_them_up(workflow: Workflow) -> None:
@@ -160,9 +161,11 @@ def test_the_time_left_is_that_of_the_requests_where_their_weight_holds_them_up(
 def test_requests_count_for_what_is_loaded_by_requests_alone(workflow: Workflow) -> None:
     loader = workflow.step(LOADER)
     assert loader is not None
-    assert workflow.plan is not None
+    assert plan_of(workflow) is not None
     part = replace(loader.attempts[0], ranges=("2024-08-01T12:00Z:2024-08-02",), progress=Progress(weight_per_minute=2))
-    found = replace(workflow.with_step(replace(loader, attempts=(part,))), plan=replace(workflow.plan, expected=4000))
+    found = changed(
+        workflow.with_step(replace(loader, attempts=(part,))), plan=replace(the_plan(workflow), expected=4000)
+    )
     assert progress_of(found).eta_seconds == 120.0, "2,000 records are two requests of 2"
     files = replace(loader, attempts=(part,), source=Source.ARCHIVE)
     assert progress_of(found.with_step(files)).eta_seconds == pytest.approx((4000 - 720) / 144, abs=0.1)
@@ -194,7 +197,7 @@ def test_a_workflow_waits_for_what_holds_up_its_steps(
 
 
 def test_nothing_to_load_is_all_done(workflow: Workflow) -> None:
-    done = replace(workflow, plan=Plan(exchange_now_ms=0, expected=0), steps=())
+    done = changed(workflow, plan=Plan(exchange_now_ms=0, expected=0), steps=())
 
     assert (progress_of(done).share, progress_of(done).records_stored) == (1.0, 0)
     assert progress_of(done).eta_seconds is None

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from types import FrameType
 
 from streamforge.manager.coverage.answers import Series as SeriesAnswer
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.policy import Policy
 from streamforge.manager.presentation import coverage_answer, workflow_summary
-from streamforge.manager.workflow import Plan, Status, Workflow
+from streamforge.manager.workflows.series.model import Plan
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -25,6 +26,7 @@ from tests.manager.support import (
     SINK,
     World,
     accepted,
+    changed,
     planned,
     put,
     replace,
@@ -132,7 +134,7 @@ def minutes_with_holes(count: int) -> list[Segment]:
 
 def ended(number: int, span: TimeRange) -> Workflow:
     found = accepted(f"{number:06d}")
-    return replace(found, status=Status.INTERRUPTED, ended_ms=NOW, surveyed=True, plan=WHOLE_DAY, span=span)
+    return changed(found, status=Status.INTERRUPTED, ended_ms=NOW, surveyed=True, plan=WHOLE_DAY, span=span)
 
 
 def minutes(start: int, count: int) -> TimeRange:
@@ -245,7 +247,7 @@ async def test_an_ended_workflow_without_a_proof_has_stored_what_is_there_now() 
 
 async def test_an_ended_workflow_without_a_plan_has_no_range_to_count() -> None:
     world = await at(NOW)
-    workflow = replace(ended(1, minutes(0, 10)), plan=None)
+    workflow = changed(ended(1, minutes(0, 10)), plan=None)
     assert await world.manager.reports.of_ended([workflow]) == {}
     assert await stored_of_expected(world, workflow) == (0, None)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from streamforge.manager import topic_lag
+from streamforge.manager.engine.document import StepStatus
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.presentation import moment
 from streamforge.manager.topic_answers import PartitionOffsets, Topic, TopicReader
 from streamforge.manager.topic_lag import LOOK_LEAST_S, SORTED_FOR_S
-from streamforge.manager.use_cases import NotFound
-from streamforge.manager.workflow import StepStatus
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.messages import EOS_KEY

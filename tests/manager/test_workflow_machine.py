@@ -10,16 +10,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from streamforge.manager.lifecycle.facts import (
+from streamforge.manager.engine.document import (
+    Status,
+)
+from streamforge.manager.engine.lifecycle.facts import (
     Replay,
     Retry,
     Stop,
     grant,
 )
-from streamforge.manager.lifecycle.launches import live
-from streamforge.manager.workflow import (
-    Status,
-)
+from streamforge.manager.engine.lifecycle.launches import live
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.runtime.life.worker_definition import Role
 from tests.manager.support import DAY_START, LOADER, SINK
@@ -106,7 +106,7 @@ class RandomWorkflows(WorkflowMachine):
     def is_retried(self) -> None:
         self.store(grant(self.workflow, Retry(), self.now))
 
-    @precondition(lambda self: self.workflow.ended and self.workflow.plan is not None)
+    @precondition(lambda self: self.workflow.ended and self.workflow.form.is_prepared)
     @rule()
     def is_replayed(self) -> None:
         self.store(grant(self.workflow, Replay(), self.now))

@@ -6,10 +6,12 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from streamforge.manager.persistence.bans import KIND as BAN
+from streamforge.manager.engine.document import Status, StepStatus
+from streamforge.manager.engine.persistence.bans import KIND as BAN
+from streamforge.manager.engine.refusals import NotFound, NotNow
 from streamforge.manager.policy import Policy
-from streamforge.manager.use_cases import KeyReused, NotFound, NotNow, StartRequest
-from streamforge.manager.workflow import Status, StepStatus
+from streamforge.manager.use_cases import KeyReused, StartRequest
+from streamforge.manager.workflows.series.model import loaded_series, plan_of, proof_of
 from streamforge_utils.model.errors import BannedError, ConfigError, InvalidInput, RetryableError
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.scriptedexchange import ScriptedExchange
@@ -200,7 +202,7 @@ async def test_where_nobody_runs_nobody_is_asked(world: World) -> None:
 async def test_a_retry_is_planned_anew_under_new_names(world: World, status: Status) -> None:
     queue_id = await ended(world, status)
     again = await world.manager.retry(queue_id)
-    assert (again.status, again.plan, again.proof, again.stop_asked_ms, again.ended_ms) == (
+    assert (again.status, plan_of(again), proof_of(again), again.stop_asked_ms, again.ended_ms) == (
         Status.PENDING, None, None, None, None,
     )  # fmt: skip
     assert not again.surveyed
@@ -225,7 +227,7 @@ async def test_removing_forgets_all_but_the_records(world: World) -> None:
     assert sorted(world.launcher.forgotten) == sorted(attempt(workflow, target).job for target in (LOADER, SINK))
     assert await world.deps.history.read(queue_id, after=-1, limit=9) == []
     assert len(world.store.documents[workflow.collection]) == 5
-    assert len(await world.deps.coverage.of(workflow.series)) == 1
+    assert len(await world.deps.coverage.of(loaded_series(workflow))) == 1
 
 
 async def test_removing_with_data_takes_the_workflows_range_and_its_coverage_alone(world: World) -> None:
@@ -236,7 +238,7 @@ async def test_removing_with_data_takes_the_workflows_range_and_its_coverage_alo
         str(DAY_START - 2 * MINUTE_MS),
         str(DAY_START - MINUTE_MS),
     ]
-    assert [(s.start_ms, s.end_ms) for s in await world.deps.coverage.of(workflow.series)] == [
+    assert [(s.start_ms, s.end_ms) for s in await world.deps.coverage.of(loaded_series(workflow))] == [
         (DAY_START - 2 * MINUTE_MS, DAY_START)
     ]
 

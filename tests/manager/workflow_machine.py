@@ -7,24 +7,26 @@ from typing import NamedTuple
 
 from hypothesis.stateful import RuleBasedStateMachine, initialize
 
-from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, SendStop, WriteTerminalEvent
-from streamforge.manager.lifecycle.conditions import Conditions
-from streamforge.manager.lifecycle.decision import decide
-from streamforge.manager.lifecycle.facts import (
-    Fact,
-    Finding,
-    Planned,
-    Proven,
-    Refused,
-    Unanswered,
-    apply,
+from streamforge.manager.engine.document import Failure, Status, Step, Workflow
+from streamforge.manager.engine.lifecycle.actions import (
+    Action,
+    EndJob,
+    Launch,
+    Prepare,
+    Prove,
+    SendStop,
+    WriteTerminalEvent,
 )
-from streamforge.manager.lifecycle.fold import fold_event, fold_jobs
-from streamforge.manager.lifecycle.job_spec import job_of
-from streamforge.manager.lifecycle.launches import live
+from streamforge.manager.engine.lifecycle.conditions import Conditions
+from streamforge.manager.engine.lifecycle.decision import decide
+from streamforge.manager.engine.lifecycle.facts import apply
+from streamforge.manager.engine.lifecycle.findings import Fact, Finding, Planned, Proven, Refused, Unanswered
+from streamforge.manager.engine.lifecycle.fold import fold_event, fold_jobs
+from streamforge.manager.engine.lifecycle.job_spec import job_of
+from streamforge.manager.engine.lifecycle.launches import live
+from streamforge.manager.engine.stored_document import decode_workflow, encode_workflow
 from streamforge.manager.policy import Policy
-from streamforge.manager.workflow import Failure, Plan, Proof, Status, Step, Workflow
-from streamforge.manager.workflow_document import decode_workflow, encode_workflow
+from streamforge.manager.workflows.series.model import Plan, SeriesProof, plan_of
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.messages import TERMINAL_EVENTS, Event
 from streamforge_utils.model.timeranges import parse_time_range
@@ -87,7 +89,7 @@ class WorkflowMachine(RuleBasedStateMachine):
     def basis(self, workflow: Workflow) -> object:
         """What an action relies on while it goes on."""
         return (
-            workflow.plan is None,
+            plan_of(workflow) is None,
             workflow.repairs,
             workflow.stop_asked_ms is None,
             workflow.failure is None,
@@ -246,9 +248,11 @@ class WorkflowMachine(RuleBasedStateMachine):
         assert (changed != workflow) is current, (begun, finding)
         self.store(changed)
 
-    def proof(self, workflow: Workflow, *, ask: bool) -> Proof:
+    def proof(self, workflow: Workflow, *, ask: bool) -> SeriesProof:
         segments = [self.segment(DAY_START + hour * HOUR_MS, ask=ask) for hour in range(24)]
-        return Proof(round=workflow.repairs + 1, checked_ms=self.now, expected=24, stored=0, segments=tuple(segments))
+        return SeriesProof(
+            round=workflow.repairs + 1, checked_ms=self.now, expected=24, stored=0, segments=tuple(segments)
+        )
 
     def segment(self, at: int, *, ask: bool) -> Segment:
         if at in self.stored:

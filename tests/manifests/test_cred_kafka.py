@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streamforge.manager.catalogue import asyncapi
-from streamforge.manager.execution.event_consumer import GROUP
+from streamforge.manager.engine.execution.event_consumer import GROUP
 from streamforge_utils.adapters.kafka.topics import config_of
 from streamforge_utils.model import names
 from streamforge_utils.ports.bus import TopicSpec

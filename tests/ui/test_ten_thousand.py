@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from benchmarks.common.stored_workflows import fill
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.engine.document import Status, Workflow
 from tests.e2e import rig
 from tests.ui.conftest import Opened
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from streamforge import workers
-from streamforge.manager import requests
 from streamforge.manager.manager_settings import load_manager
 from streamforge.manager.running_manager import worker_environment
 from streamforge.manager.use_cases import StartRequest, StepRequest
+from streamforge.manager.workflows.series import requests
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.plugins import PLUGINS, load_plugins, plugin_modules, unload_plugins
 from streamforge_utils.runtime.life.environment import variables

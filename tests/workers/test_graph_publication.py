@@ -9,8 +9,8 @@ from typing import Any
 from unittest.mock import AsyncMock
 
 from streamforge.analytics.graphs.graph_manifest import encoded, manifest_name
-from streamforge.manager.execution.graph_proof import prove_graph
-from streamforge.manager.graph_input import GraphInput
+from streamforge.manager.workflows.analyses.graph_input import GraphInput
+from streamforge.manager.workflows.analyses.graph_proof import prove_graph
 from streamforge.workers.graph_builder import DEFINITION
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.instrumentation import NullObserver

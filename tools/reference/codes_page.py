@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from streamforge.manager import failure_codes, note_codes, part_codes, problem_codes
+from streamforge.manager import failure_codes, note_codes, problem_codes
 from streamforge.manager.dead_letters import model as letter_codes
 from streamforge.manager.dead_letters.model import LetterCode
 from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.health import findings
 from streamforge.manager.health.findings import FindingCode
 from streamforge.manager.note_codes import NoteCode
-from streamforge.manager.part_codes import PartCode
 from streamforge.manager.problem_codes import ProblemCode
+from streamforge.manager.workflows.series import part_codes
+from streamforge.manager.workflows.series.part_codes import PartCode
 
 _ABOUT = (
     "# Codes\n\n"

@@ -14,15 +14,16 @@ import msgspec
 import yaml
 
 from streamforge import wiring, workers
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.lifecycle.job_spec import job_of
+from streamforge.manager.engine.lifecycle.rounds import next_attempt, next_round
 from streamforge.manager.graphs.requests import GraphRequest, check_graph, workflow_of_graph
-from streamforge.manager.lifecycle.job_spec import job_of
-from streamforge.manager.lifecycle.rounds import next_attempt, next_round
 from streamforge.manager.models.requests import ModelRequest, check_model, workflow_of_model
 from streamforge.manager.policy import Policy
-from streamforge.manager.requests import check, workflow_of
-from streamforge.manager.topic_requests import TopicRequest, check_topic, workflow_of_topic
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import SourceChoice, Workflow
+from streamforge.manager.workflows.series.model import SourceChoice
+from streamforge.manager.workflows.series.requests import check, workflow_of
+from streamforge.manager.workflows.topics.requests import TopicRequest, check_topic, workflow_of_topic
 from streamforge_utils.adapters.kubernetes.manifest import job_manifest, pod_manifest
 from streamforge_utils.model.kinds.registry import has_history, kinds, series_of
 from streamforge_utils.model.timeranges import parse_time_range

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamforge.cli import terminal
 from streamforge.manager import answers
-from streamforge.manager.live_answers import Live
+from streamforge.manager.workflows.live.answers import Live
 
 _HOLES_SHOWN = 5
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from streamforge.cli import terminal
 from streamforge.cli.session import Where
 from streamforge.manager import answers
-from streamforge.manager.topic_input_answers import PartitionProof, TopicInput
+from streamforge.manager.workflows.topics.answers import PartitionProof, TopicInput
 
 _SHOWN = 12
 _UNTIL = {"end": "to where it ends now", "stop": "until it is stopped"}

@@ -13,12 +13,16 @@ from streamforge.manager.catalogue.archived_symbols import ARCHIVED, ArchiveSile
 from streamforge.manager.catalogue.symbols import TRADING, likely_symbols
 from streamforge.manager.continuation import LAST, continued, resumed
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.lifecycle.retry_policy import Banned
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.execution.reconciler import Reconciler
+from streamforge.manager.engine.lifecycle.ban import Banned
+from streamforge.manager.engine.request_notes import with_asked
 from streamforge.manager.persistence.reservations import Reservation, Reservations
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.request_notes import with_asked
-from streamforge.manager.requests import (
+from streamforge.manager.use_cases import Continuation, Started, StartRequest
+from streamforge.manager.workflows.live.model import is_live
+from streamforge.manager.workflows.series.model import SourceChoice, loaded_series, plan_of
+from streamforge.manager.workflows.series.requests import (
     Checked,
     archive_loader,
     behind_ms,
@@ -29,9 +33,7 @@ from streamforge.manager.requests import (
     what_is_over,
     workflow_of,
 )
-from streamforge.manager.topic_requests import TopicRequest, check_topic, require_topic, workflow_of_topic
-from streamforge.manager.use_cases import Continuation, Started, StartRequest
-from streamforge.manager.workflow import SourceChoice, Workflow
+from streamforge.manager.workflows.topics.requests import TopicRequest, check_topic, require_topic, workflow_of_topic
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import (
     BannedError,
@@ -150,13 +152,17 @@ class Admission:
 
     def _require_one(self, wanted: Workflow) -> None:
         """Raises InvalidInput where the series is live already, and another live workflow is wanted."""
-        if not wanted.is_live:
+        if not is_live(wanted):
             return
         for stored in self._deps.workflows.live.values():
             other = stored.workflow
-            if other.is_live and other.series == wanted.series:
+            if is_live(other) and loaded_series(other) == loaded_series(wanted):
                 first = "stop it first" if other.stop_asked_ms is None else "wait for its end first"
-                older = f", or load what is older with {type_of(wanted.series)}" if has_history(wanted.series) else ""
+                older = (
+                    f", or load what is older with {type_of(loaded_series(wanted))}"
+                    if has_history(loaded_series(wanted))
+                    else ""
+                )
                 raise InvalidInput(
                     "since" if other.span.start_ms > wanted.span.start_ms else "type",
                     f"{other.queue_id} ({other.status.value}) loads {wanted.symbol} {wanted.type} live already: "
@@ -298,7 +304,7 @@ def _joined(workflow: Workflow, over: TimeRange | None) -> Started:
     if workflow.endless:
         return Started(workflow, joined=True)  # it loads all that comes
     behind = behind_ms(workflow, over)
-    return Started(workflow, joined=True, behind_ms=behind, asked=over if behind or workflow.plan is None else None)
+    return Started(workflow, joined=True, behind_ms=behind, asked=over if behind or plan_of(workflow) is None else None)
 
 
 def _replayed(reserved: Reservation, workflow: Workflow) -> Started:

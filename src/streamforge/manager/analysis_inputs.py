@@ -15,10 +15,11 @@ from streamforge.manager.batches.model import Member
 from streamforge.manager.batches.requests import BatchRequest
 from streamforge.manager.batches.service import BatchService
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.models.known_store import KnownStore
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.use_cases import NotFound, StepRequest
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.use_cases import StepRequest
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.spelling import closest

@@ -11,11 +11,12 @@ from typing import Annotated, Any
 
 import msgspec
 
-from streamforge.manager import handover_answers, request_answers, topic_input_answers
-from streamforge.manager.live_answers import Live
+from streamforge.manager import handover_answers, request_answers
+from streamforge.manager.engine.document import ENDED, Failure, Status, StepStatus
 from streamforge.manager.note_codes import Note
-from streamforge.manager.part_codes import PartCode
-from streamforge.manager.workflow import ENDED, Failure, Status, StepStatus
+from streamforge.manager.workflows.live.answers import Live
+from streamforge.manager.workflows.series.part_codes import PartCode
+from streamforge.manager.workflows.topics import answers as topic_input_answers
 from streamforge_utils.model import timeranges
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.runtime.life.worker_definition import Source

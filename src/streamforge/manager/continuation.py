@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from streamforge.manager.coverage.store import SeriesCoverage
-from streamforge.manager.execution.source_plan import file_due_ms
 from streamforge.manager.use_cases import Continuation, StartRequest, UpToDate
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.workflows.history.source_plan import file_due_ms
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model.coverage import FROM_FILES_ALONE, SETTLED, Segment, Verdict, awaits_file
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import has_history, rule_of, series_of, type_of

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from streamforge.manager.batches.store import BatchStore
 from streamforge.manager.coverage.store import CoverageStore
 from streamforge.manager.dead_letters.store import DeadLetterReader
-from streamforge.manager.execution.exchange_limits import ExchangeWaits
+from streamforge.manager.engine.persistence.event_history import EventHistory
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.services import Services
 from streamforge.manager.feed.change_notes import ChangeNotes
 from streamforge.manager.graphs import store as graph_store
 from streamforge.manager.health.shown_settings import Setting
@@ -19,21 +19,16 @@ from streamforge.manager.logs.store import AttemptLogs
 from streamforge.manager.models import store as model_store
 from streamforge.manager.models.known_store import KnownStore
 from streamforge.manager.origin import Source
-from streamforge.manager.persistence.event_history import EventHistory
 from streamforge.manager.persistence.installation import Claim, DriverStatus, ExchangeBinding
 from streamforge.manager.persistence.reservations import Reservations
-from streamforge.manager.persistence.workflow_store import WorkflowStore
-from streamforge.manager.policy import Policy
 from streamforge.manager.retention.removal_notes import RemovalNotes
 from streamforge.manager.retention.service import RecordRemoval
 from streamforge.manager.schedules.store import ScheduleStore
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.archive import Archive
-from streamforge_utils.ports.bus import Bus, BusAdmin, Producer
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange, Identity
 from streamforge_utils.ports.instrumentation import Observer
-from streamforge_utils.ports.launcher import Launcher
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.life.context import MessageBus
@@ -46,41 +41,25 @@ async def nothing_known() -> Mapping[str, str]:
     return {}
 
 
-class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
-    """The manager's ports, stores and numbers.
+class Dependencies(Services, frozen=True, kw_only=True):
+    """The manager's ports, stores and numbers; those of the engine are among them.
 
-    common: settings that every worker gets. exchange_name: as it is called in a sentence. exchange_waits: what
-    questions to `exchange` wait for, where it is known. source: where the data come from. fence: is called before
-    anything is done; raises while another manager may have the store. no_driver_reason: says why no manager drives the
-    workflows; None: this one does. exchange_binding: keeps the store to one exchange. archive: the exchange's files;
-    None: there are none. archive_samples: which of them are compared with it. objects: where segments are; None:
-    nowhere. retained: where old collections are exported to before they are dropped; None: none is. folder: where the
-    store is, if that is on this machine. asks: `exchange` is the one that the data come from.
-    version: of the workers that are processes; empty: it is not compared. redact: takes secrets out of a text.
-    technologies: asks what `bus` and `store` are, with their versions. settings: what the manager was started with.
-    misspelt, doubtful: a sentence for each variable that is almost a setting, and for what is probably not meant so.
+    exchange_name: as it is called in a sentence. source: where the data come from. no_driver_reason: says why no
+    manager drives the workflows; None: this one does. exchange_binding: keeps the store to one exchange. archive: the
+    exchange's files; None: there are none. archive_samples: which of them are compared with it. objects: where segments
+    are; None: nowhere. retained: where old collections are exported to before they are dropped; None: none is. folder:
+    where the store is, if that is on this machine. asks: `exchange` is the one that the data come from. redact: takes
+    secrets out of a text. technologies: asks what `bus` and `store` are, with their versions. settings: what the
+    manager was started with. misspelt, doubtful: a sentence for each variable that is almost a setting, and for what is
+    probably not meant so.
     """
 
-    bus: Bus
-    admin: BusAdmin
-    producer: Producer
-    store: Store
-    launcher: Launcher
     exchange: Exchange
-    clock: Clock
-    observer: Observer
-    policy: Policy
-    common: Mapping[str, str]
-    control_topic: str
-    events_topic: str
-    workflows: WorkflowStore
     batches: BatchStore
     coverage: CoverageStore
     removal: RecordRemoval
-    history: EventHistory
     logs: AttemptLogs
     reservations: Reservations
-    removals: RemovalNotes
     schedules: ScheduleStore
     graphs: KnownStore[graph_store.KnownGraph]
     models: KnownStore[model_store.KnownModel]
@@ -93,12 +72,9 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     retained: ObjectStore | None = None
     folder: Path | None = None
     exchange_name: str = "the exchange"
-    exchange_waits: ExchangeWaits | None = None
     source: Source = Source()
-    fence: Callable[[], None] = lambda: None
     no_driver_reason: DriverStatus | None = None
     asks: bool = True
-    version: str = ""
     redact: Callable[[str], str] = TextRedactor()
     technologies: Callable[[], Awaitable[Mapping[str, str]]] = nothing_known
     settings: Sequence[Setting] = ()
@@ -133,6 +109,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
         """
         changes = ChangeNotes()
         workflows, coverage = WorkflowStore(store, changes), CoverageStore(store)
+        binding = ExchangeBinding(store, claim, identity or Identity())
         return cls(
             bus=bus,
             admin=bus,
@@ -143,6 +120,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
             batches=BatchStore(store, changes),
             changes=changes,
             coverage=coverage,
+            locks=coverage.locks,
             removal=RecordRemoval(store, coverage, workflows, observer, others.get("objects")),
             history=EventHistory(store),
             logs=AttemptLogs(store),
@@ -152,6 +130,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
             graphs=KnownStore(store, graph_store.KIND, graph_store.KnownGraph, "build it again"),
             models=KnownStore(store, model_store.KIND, model_store.KnownModel, "train it again"),
             dead_letters=DeadLetterReader(bus, bus),
-            exchange_binding=ExchangeBinding(store, claim, identity or Identity()),
+            exchange_binding=binding,
+            exchange_identity=lambda: binding.expected,
             **others,
         )

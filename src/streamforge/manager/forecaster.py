@@ -12,14 +12,17 @@ import msgspec
 from streamforge.manager.admission import NO_ARCHIVE, NO_CODE, Admission
 from streamforge.manager.answers import TimeRange
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.planner import planned
-from streamforge.manager.execution.source_plan import Sources, chosen_files
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.refusals import NotNow
 from streamforge.manager.note_codes import NoteCode, Noted, noted, told_by
 from streamforge.manager.plan_answers import Forecast, ForecastPart, free_bytes, warnings_of
 from streamforge.manager.presentation import answer, moment, range_fields, segments_answer
-from streamforge.manager.requests import added_loader, check, loads_from_archive, workflow_of
-from streamforge.manager.use_cases import NotNow, StartRequest
-from streamforge.manager.workflow import Plan, SourceChoice, Workflow
+from streamforge.manager.use_cases import StartRequest
+from streamforge.manager.workflows.history.model import History
+from streamforge.manager.workflows.history.planner import planned
+from streamforge.manager.workflows.history.source_plan import Sources, chosen_files
+from streamforge.manager.workflows.series.model import Plan, SourceChoice, loaded_series
+from streamforge.manager.workflows.series.requests import added_loader, check, loads_from_archive, workflow_of
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.kind import RecordKind
@@ -95,18 +98,18 @@ class Forecaster:
             raise InvalidInput("source", NO_ARCHIVE)
         checked, _, now_ms = await self._admission.placed(request, checked)
         workflow = workflow_of(checked, code=NO_CODE, now_ms=deps.clock.now_ms(), exchange_now_ms=now_ms)
-        known = await deps.coverage.known(workflow.series)
+        known = await deps.coverage.known(loaded_series(workflow))
         try:
             async with asyncio.timeout(WITHIN_S):
                 plan, sources = await planned(
                     deps.exchange,
-                    workflow.series,
+                    loaded_series(workflow),
                     workflow.span,
                     known.segments,
                     exchange_now_ms=await deps.exchange.server_time(),
-                    again=workflow.again,
+                    again=workflow.part(History).again,
                     archive=deps.archive if loads_from_archive(workflow) else None,
-                    alone=workflow.source is SourceChoice.ARCHIVE,
+                    alone=workflow.part(History).source is SourceChoice.ARCHIVE,
                     begins_ms=known.first_ms,
                 )
         except InvalidInput:
@@ -118,7 +121,7 @@ class Forecaster:
         return self._told(workflow, plan, sources, room or await self.room())
 
     def _told(self, workflow: Workflow, plan: Plan, sources: Sources | None, room: Room) -> Forecast:
-        deps, kind = self._deps, kind_of(workflow.series)
+        deps, kind = self._deps, kind_of(loaded_series(workflow))
         parts = [] if sources is None else self._parts(plan, sources, kind)
         records = sum(part.records for part in parts)
         requests, weight = sum(part.requests for part in parts), sum(part.weight for part in parts)
@@ -139,9 +142,9 @@ class Forecaster:
                 end=moment(until_ms),
                 start_ms=span.start_ms,
                 end_ms=until_ms,
-                clipped=workflow.clipped or until_ms < span.end_ms,
+                clipped=workflow.part(History).clipped or until_ms < span.end_ms,
             ),
-            source=workflow.source.value,
+            source=workflow.part(History).source.value,
             targets=targets,
             parts=parts,
             unknown=segments_answer(one for one in plan.settled if one.verdict is Verdict.UNKNOWN),

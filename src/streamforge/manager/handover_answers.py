@@ -7,8 +7,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from streamforge.manager.lifecycle.handovers import state_of
-from streamforge.manager.workflow import Step
+from streamforge.manager.engine.document import Step
+from streamforge.manager.engine.lifecycle.handovers import state_of
 from streamforge_utils.model.timeranges import iso_ms
 
 STATES = ("waiting", "starting", "listening", "ready", "taking over", "given up")

@@ -3,7 +3,7 @@
 A setting of the process (addresses, ports, logs, launcher, tokens) is a field here. One that says how the manager
 treats workflows and stored data is a field of `Policy` in `policy.py`: limits and times, but also `retention_dir` and
 `verify_repairs`. A setting that the workers must get too is passed on in `worker_environment` (`running_manager.py`),
-one of the policy or of a step in `lifecycle/job_spec.py`.
+one of the policy or of a step in `engine/lifecycle/job_spec.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Timeouts, retry limits and capacity limits of the manager, each with the setting that changes it.
 
-`lifecycle/retry_policy.py` and `lifecycle/decision.py` apply them.
+`engine/lifecycle/retry_policy.py` and `engine/lifecycle/decision.py` apply them.
 """
 
 from __future__ import annotations

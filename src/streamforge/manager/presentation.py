@@ -11,19 +11,20 @@ from urllib.parse import quote
 
 import msgspec
 
-from streamforge.manager import answers, request_answers, start_answers, use_cases, workflow
+from streamforge.manager import answers, request_answers, start_answers, use_cases
 from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.dead_letters.model import code_of
-from streamforge.manager.graph_input import TYPE as GRAPH_TYPE
+from streamforge.manager.engine import document as workflow
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.form import Shown
+from streamforge.manager.engine.registry import form_of
 from streamforge.manager.handover_answers import handover_answer
-from streamforge.manager.live_answers import live_answer
-from streamforge.manager.model_input import SCORE_TYPE
-from streamforge.manager.model_input import TYPE as MODEL_TYPE
 from streamforge.manager.note_codes import told_by
-from streamforge.manager.topic_input_answers import topic_answer
-from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_progress import distinct_records, progress_of, stored_records, waiting_for
-from streamforge.manager.workflow_remarks import remarks_of
+from streamforge.manager.workflows.analyses.graph_input import TYPE as GRAPH_TYPE
+from streamforge.manager.workflows.analyses.model_input import SCORE_TYPE
+from streamforge.manager.workflows.analyses.model_input import TYPE as MODEL_TYPE
+from streamforge.manager.workflows.series.model import planned_span
 from streamforge_utils.model import coverage, messages
 from streamforge_utils.model.coverage import KEPT, Verdict
 from streamforge_utils.model.kinds.registry import type_of
@@ -121,32 +122,42 @@ def up_to_date_answer(found: use_cases.UpToDate) -> start_answers.UpToDate:
 
 
 def _whole(found: Workflow, undriven: str | None, now: use_cases.Report | None, at_ms: int | None) -> dict[str, Any]:
-    idle = undriven is not None and not found.ended
+    idle, shown = undriven is not None and not found.ended, form_of(found).present(found, at_ms)
     return {
-        **_summary(found, undriven, now, at_ms),
-        "again": found.again,
+        **_summary(found, undriven, now, at_ms, shown),
+        **_OF_OTHER_FORMS,
         "asked": [request_answers.Asked(request=one.request, by=one.by, at=moment(one.at_ms)) for one in found.asked],
         "repairs": found.repairs,
-        "parts": [answer(answers.PlanPart, part, **range_fields(part.span)) for part in found.plan.parts]
-        if found.plan
-        else [],
-        **told_by("remark", remarks_of(found)),
-        "topic_input": topic_answer(found),
-        "graph": None if found.graph is None else found.graph.graph,
-        "model": None if (model := found.model or found.scores) is None else model.name,
-        "made_of": None
-        if (made := found.analysis) is None
-        else answers.AnalysisSeries(symbols=list(made.symbols), type=made.type, batch=made.batch or None),
-        "coverage": None if found.proof is None else _proof(found.proof, now),
+        "coverage": None if found.form.proof is None else _proof(found.form.proof, shown.segments, now),
         "steps": [_step(step, idle=idle) for step in found.steps],
+        **shown.fields,
     }
 
 
-def _summary(found: Workflow, undriven: str | None, now: use_cases.Report | None, at_ms: int | None) -> dict[str, Any]:
+_OF_OTHER_FORMS: dict[str, Any] = {
+    "again": False,
+    "parts": [],
+    **told_by("remark", []),
+    "topic_input": None,
+    "graph": None,
+    "model": None,
+    "made_of": None,
+}
+"""What is answered of a workflow whose form has nothing of the kind."""
+
+
+def _summary(
+    found: Workflow,
+    undriven: str | None,
+    now: use_cases.Report | None,
+    at_ms: int | None,
+    shown: Shown | None = None,
+) -> dict[str, Any]:
+    shown = form_of(found).present(found, at_ms) if shown is None else shown
     alone = None if found.ended else undriven
-    queue, start_ms, planned = f"/queues/{found.queue_id}", found.span.start_ms, found.planned_span
+    queue, start_ms, planned = f"/queues/{found.queue_id}", found.span.start_ms, shown.span
     start_ms = start_ms if planned is None else planned.start_ms
-    end_ms = start_ms if planned is None or found.topic_input is not None else planned.end_ms
+    end_ms = start_ms if planned is None else planned.end_ms
     return {
         "queue_id": found.queue_id,
         "status": found.status,
@@ -158,20 +169,20 @@ def _summary(found: Workflow, undriven: str | None, now: use_cases.Report | None
             end=moment(end_ms),
             start_ms=start_ms,
             end_ms=end_ms,
-            clipped=found.topic_input is None and not found.is_live and (found.clipped or end_ms < found.span.end_ms),
+            clipped=shown.clipped,
         ),
         "created_at": moment(found.created_ms),
         "ended_at": moment_or_none(found.ended_ms),
         "waiting_for": waiting_for(found) if alone is None else f"a manager: {alone}",
         "undriven": alone,
-        "progress": progress_of(found, idle=alone is not None, now=now),
-        "proven_at": None if found.proof is None else moment(found.proof.checked_ms),
+        "progress": progress_of(found, idle=alone is not None, now=now, shown=shown),
+        "proven_at": None if found.form.proof is None else moment(found.form.proof.checked_ms),
         "failure": found.failure,
         "batch": found.batch or None,
         "labels": found.labels,
-        "supplements": found.supplements or None,
-        "live": live_answer(found, at_ms),
-        "topic": found.topic if found.topic_input is None else found.topic_input.topic,
+        "supplements": None,
+        "live": None,
+        "topic": form_of(found).topic(found),
         "collection": found.collection,
         "links": answers.Links(
             self=queue,
@@ -180,6 +191,7 @@ def _summary(found: Workflow, undriven: str | None, now: use_cases.Report | None
             records=f"/collections/{found.collection}/records",
             dead_letters=f"{queue}/dlq",
         ),
+        **shown.summary,
     }
 
 
@@ -237,10 +249,11 @@ def _attempt_progress(progress: messages.Progress, *, idle: bool) -> answers.Att
     return answer(answers.AttemptProgress, progress, waiting_until=moment_or_none(until_ms))
 
 
-def _proof(proof: workflow.Proof, now: use_cases.Report | None) -> answers.CoverageSummary:
-    segments = proof.segments if now is None else now.segments
+def _proof(proof: workflow.Proof, found: _Segments | None, now: use_cases.Report | None) -> answers.CoverageSummary:
+    """found: the segments of the proof; None: it is of no series."""
+    segments = (found or ()) if now is None else now.segments
     return answers.CoverageSummary(
-        complete=_is_complete(segments) and proof.complete,
+        complete=proof.is_whole if found is None else _is_complete(segments),
         checked_at=moment(proof.checked_ms),
         round=proof.round,
         records_expected=proof.expected,
@@ -291,7 +304,7 @@ def coverage_answer(
 
 
 def _loading(found: Workflow, undriven: str | None) -> data_answers.CoverageLoading:
-    progress, span = progress_of(found), found.planned_span or found.span
+    progress, span = progress_of(found), planned_span(found) or found.span
     return data_answers.CoverageLoading(
         queue_id=found.queue_id,
         status=found.status,

@@ -14,13 +14,14 @@ import structlog
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.catalogue.archived_symbols import with_archived
 from streamforge.manager.dependencies import Dependencies, nothing_known
-from streamforge.manager.execution.exchange_limits import ExchangeWaits
-from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.engine.execution.exchange_limits import ExchangeWaits
+from streamforge.manager.engine.execution.reconciler import Reconciler
 from streamforge.manager.manager_settings import ManagerSettings
 from streamforge.manager.origin import TEST, called, origin_of, source_of
 from streamforge.manager.persistence.installation import Claim, Place, by_others
 from streamforge.manager.persistence.lease import fenced, managed_store
 from streamforge.manager.workflow_service import WorkflowService
+from streamforge.manager.workflows.all_forms import register_forms
 from streamforge.version import installed_version
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.plugins import plugin_environment
@@ -173,6 +174,7 @@ async def running(
             redact=TextRedactor(secrets_of(settings)),
             **({} if lease is None else {"fence": lease.check}),
         )
+        register_forms()
         await deps.workflows.load()
         reconciler = Reconciler(deps)
         await reconciler.bans.load()

@@ -16,7 +16,7 @@ import structlog
 
 from streamforge import wiring
 from streamforge.manager.api.tokens import Tokens
-from streamforge.manager.execution.exchange_limits import ExchangeWaits
+from streamforge.manager.engine.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.health.shown_settings import technologies
 from streamforge.manager.manager_settings import ManagerSettings
 from streamforge.manager.origin import Origin

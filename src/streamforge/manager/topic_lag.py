@@ -9,11 +9,13 @@ from contextlib import suppress
 import msgspec
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.lifecycle.job_spec import reading_group
+from streamforge.manager.engine.document import Step, StepStatus, Workflow
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.presentation import moment_or_none
 from streamforge.manager.topic_answers import PartitionOffsets, Topic, TopicPage, TopicReader
-from streamforge.manager.use_cases import NotFound, lost_cursor
-from streamforge.manager.workflow import Step, StepStatus, Workflow
+from streamforge.manager.use_cases import lost_cursor
+from streamforge.manager.workflows.topics.jobs import reading_group
+from streamforge.manager.workflows.topics.model import topic_of
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.ports.bus import Lag, Retention
@@ -135,7 +137,7 @@ class TopicLag:
     def _storing(self, name: str) -> Iterable[Workflow]:
         """The workflows under way that store the topic of another producer."""
         every = (stored.workflow for stored in self._deps.workflows.live.values())
-        return (one for one in every if one.topic_input is not None and one.topic_input.topic == name)
+        return (one for one in every if (topic := topic_of(one)) is not None and topic.topic == name)
 
     async def _look(self, name: str) -> Topic:
         admin, policy = self._deps.admin, self._deps.policy
@@ -211,7 +213,7 @@ def _groups_of(workflow: Workflow | None, storing: Iterable[Workflow]) -> Sequen
             one.queue_id,
             step,
         )
-        for one, topic in [*own, *((one, one.topic_input) for one in storing)]
+        for one, topic in [*own, *((one, topic_of(one)) for one in storing)]
         for step in one.steps
         if step.role is Role.SINK
     ]

@@ -7,33 +7,13 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from streamforge.manager.engine.document import Workflow
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.workflow import SourceChoice, Workflow
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model.coverage import Segment
 from streamforge_utils.model.errors import InvalidInput, StreamForgeError
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, format_ms
-
-
-class NotFound(StreamForgeError):
-    """There is no workflow, series, collection or target of that name. meant: names that are there and much like it."""
-
-    def __init__(self, message: str, *, meant: Sequence[str] = (), code: ProblemCode = ProblemCode.NOT_FOUND) -> None:
-        super().__init__(message)
-        self.meant = tuple(meant)
-        self.code = code
-
-
-def no_workflow(queue_id: str, near: str | None, removed: str | None = None) -> NotFound:
-    """The error for a `queue_id` that names no workflow. near: the name of one that is much like it. removed: what is
-    told of its removal."""
-    meant = f"did you mean {near}?" if near else "GET /queues lists those that there are"
-    names, code = [near] if near else [], ProblemCode.WORKFLOW_UNKNOWN
-    return NotFound(removed or f"there is no workflow {queue_id[:80]!r}: {meant}", meant=names, code=code)
-
-
-class NotNow(StreamForgeError):
-    """The request is well-formed but not possible in the present state (HTTP 409); the message says what is."""
 
 
 class Incomplete(StreamForgeError):
@@ -142,13 +122,6 @@ class Started(NamedTuple):
     behind_ms: int = 0
     asked: TimeRange | None = None
     since: Continuation | None = None
-
-
-class HistoryEvent(msgspec.Struct, frozen=True):
-    """An event of a workflow's history. id: ascending; a later one was heard later. body: the event's JSON."""
-
-    id: int
-    body: bytes
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.document import Status
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.use_cases import Page, lost_cursor
-from streamforge.manager.workflow import Status
 from streamforge.manager.workflow_labels import NAMED
 from streamforge_utils.model.kinds.registry import normal_type
 from streamforge_utils.model.series import check_symbol

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from streamforge.manager import answers, use_cases, workflow
-from streamforge.manager.workflow import Workflow
+from streamforge.manager import answers, use_cases
+from streamforge.manager.engine import document as workflow
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.form import Shown
+from streamforge.manager.engine.registry import form_of
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.kinds.registry import kind_of, rule_of
-from streamforge_utils.model.timeranges import parse_time_range
-from streamforge_utils.runtime.life.worker_definition import Role, Source
+from streamforge_utils.runtime.life.worker_definition import Role
 
 
 def waiting_for(found: Workflow) -> str | None:
@@ -35,40 +36,34 @@ def _runs(step: workflow.Step) -> bool:
     return latest is not None and latest.ended_ms is None and latest.terminal_event is None
 
 
-def progress_of(found: Workflow, *, idle: bool = False, now: use_cases.Report | None = None) -> answers.Progress:
+def progress_of(
+    found: Workflow, *, idle: bool = False, now: use_cases.Report | None = None, shown: Shown | None = None
+) -> answers.Progress:
     """How far a workflow is: what was there before or the latest proof counted, and what its sinks confirmed since.
 
     idle: no manager drives it: its last rate does not hold any more. now: what is known of an ended one's range.
+    shown: as its form shows it, where that is known already.
     """
     sinks = [step for step in found.steps if step.role in (Role.SINK, Role.ANALYST)]
-    proof, plan = found.proof, found.plan
-    there = plan.there if plan is not None else 0
-    apart = there if proof is None else 0
-    expected: int | None = None
-    if proof is not None:
-        expected = proof.expected
-    elif found.topic_input is not None:
-        expected = found.topic_input.expected
-    elif plan is not None and not found.is_live:
-        expected = plan.expected + there if plan.bars is None else plan.bars
+    proof, shown = found.form.proof, form_of(found).present(found, None) if shown is None else shown
+    there = shown.there
+    expected: int | None = shown.expected if proof is None else proof.expected
     if now is not None:
         stored = stored_records(now.segments)
     else:
-        stored = apart + (0 if proof is None else proof.stored)
+        stored = there if proof is None else proof.stored
         if proof is None or not found.ended:
             stored += _confirmed(sinks, since_ms=0 if proof is None else proof.checked_ms)
-    by_loader = found.ledger is not None and not rule_of(found.series).is_counted
-    if found.ledger is not None and (not found.ended or (proof is None and now is None)):
-        # With what its supplements have stored. Sinks of order books count documents, and diffs are what is stored.
-        stored = found.ledger.stored if by_loader else max(stored, found.ledger.stored)
+    if shown.stored is not None and (not found.ended or (proof is None and now is None)):
+        stored = shown.stored if shown.by_loaders else max(stored, shown.stored)
     if expected is not None:
         stored = min(stored, expected)
-    tellers = [step for step in found.steps if step.role is Role.LOADER] if by_loader else sinks
+    tellers = [step for step in found.steps if step.role is Role.LOADER] if shown.by_loaders else sinks
     rate = 0.0 if idle else min(map(_rate, tellers), default=0.0)
     share = None if expected is None else stored / expected if expected else 1.0
     eta = None
     if expected is not None and not found.ended and not idle:
-        eta = _eta_s(found, sinks, expected - stored, rate)
+        eta = _eta_s(shown.requests_s, sinks, expected - stored, rate)
     return answers.Progress(
         records_expected=expected,
         records_stored=stored,
@@ -80,29 +75,15 @@ def progress_of(found: Workflow, *, idle: bool = False, now: use_cases.Report | 
     )
 
 
-def _eta_s(found: Workflow, sinks: Sequence[workflow.Step], left: int, rate: float) -> float | None:
+def _eta_s(requests_s: Sequence[float], sinks: Sequence[workflow.Step], left: int, rate: float) -> float | None:
     """Seconds until the `left` records are stored; None: nothing tells.
 
     A loader spends the weight of a minute in a burst and waits for the next one: neither the rate of a burst nor that
     of a wait holds. It takes no less than its requests take by their weight, and goes on as it has on average.
     """
-    requests = [s for step in found.steps if _runs(step) and (s := _requests_s(found, step)) is not None]
-    if requests:
+    if requests_s:
         rate = max(rate, min(map(_mean_rate, sinks), default=0.0))
-    return max([*requests, *([left / rate] if rate > 0 else [])], default=None)
-
-
-def _requests_s(found: Workflow, step: workflow.Step) -> float | None:
-    """Seconds that the weight of the requests takes that a loader has still to make."""
-    attempt, plan, paging = step.attempt, found.plan, kind_of(found.series).paging if found.loads_series else None
-    if attempt is None or plan is None or paging is None or step.role is not Role.LOADER:
-        return None
-    of, planned_ms = attempt.progress, sum(part.span.length_ms for part in plan.parts)
-    if step.source is not Source.REST or not of.weight_per_minute or not planned_ms:
-        return None
-    mine_ms = sum(parse_time_range(text).length_ms for text in attempt.ranges)
-    records = plan.expected * mine_ms / planned_ms * (1.0 - (of.share or 0.0))
-    return records / paging.most * paging.weight({"limit": str(paging.most)}) / of.weight_per_minute * 60
+    return max([*requests_s, *([left / rate] if rate > 0 else [])], default=None)
 
 
 def _mean_rate(step: workflow.Step) -> float:

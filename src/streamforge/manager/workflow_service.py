@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from streamforge.manager.admission import Admission
-from streamforge.manager.analyst_services import analyst_services, forget
+from streamforge.manager.analyst_services import analyst_services
 from streamforge.manager.bars.service import BarService
 from streamforge.manager.batches.forecast import BatchForecaster
 from streamforge.manager.batches.service import BatchService
@@ -19,8 +19,15 @@ from streamforge.manager.coverage.service import Reports
 from streamforge.manager.dead_letters.counts import DeadLetterCounts
 from streamforge.manager.dead_letters.service import DeadLetterService
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.execution.topic_document_removal import remove_topic_documents
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.execution.reconciler import Reconciler
+from streamforge.manager.engine.lifecycle.facts import HandOver, Request, Retry, Stop
+from streamforge.manager.engine.persistence.event_history import PAGE, HistoryEvent
+from streamforge.manager.engine.persistence.workflow_store import Unreadable
+from streamforge.manager.engine.refusals import NotFound, NotNow, no_workflow
+from streamforge.manager.engine.registry import form_of
+from streamforge.manager.engine.request_notes import log_request
+from streamforge.manager.execution.upkeep import ManagerUpkeep
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.exports.records import RecordReader
 from streamforge.manager.feed.change_notes import WORKFLOW
@@ -28,32 +35,17 @@ from streamforge.manager.feed.source import FeedSource
 from streamforge.manager.forecaster import Forecaster
 from streamforge.manager.health.readiness import ReadinessProbe
 from streamforge.manager.health.service import HealthService
-from streamforge.manager.lifecycle.facts import HandOver, Request, Retry, Stop
 from streamforge.manager.logs.service import LogReader
-from streamforge.manager.persistence.event_history import PAGE
 from streamforge.manager.persistence.own_collections import OWN_COLLECTIONS
 from streamforge.manager.persistence.reservations import Reservations
-from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.presentation import removed_answer
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.request_notes import log_request
 from streamforge.manager.retention.service import RecordRemoval
 from streamforge.manager.schedules.service import ScheduleService
 from streamforge.manager.topic_lag import TopicLag
-from streamforge.manager.topic_requests import TopicRequest
-from streamforge.manager.use_cases import (
-    HistoryEvent,
-    NotFound,
-    NotNow,
-    Page,
-    Report,
-    Started,
-    StartRequest,
-    Verification,
-    no_workflow,
-)
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.use_cases import Page, Report, Started, StartRequest, Verification
 from streamforge.manager.workflow_listing import Filters, listed
+from streamforge.manager.workflows.topics.requests import TopicRequest
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError
@@ -77,6 +69,7 @@ class WorkflowService:
     def __init__(self, deps: Dependencies, reconciler: Reconciler, new_code: Callable[[], str] | None = None) -> None:
         self._deps = deps
         self._reconciler = reconciler
+        self.upkeep = ManagerUpkeep(deps, reconciler)
         self._reservations = deps.reservations if new_code is None else Reservations(deps.store, deps.clock, new_code)
         self._records = RecordReader(deps.store, deps.coverage, deps.objects)
         self.books = BookReader(deps.store, deps.objects, deps.coverage, deps.workflows)
@@ -88,7 +81,13 @@ class WorkflowService:
         self._busy: set[str] = set()
         self.readiness, self.source = ReadinessProbe(deps, reconciler), deps.source
         self.batches = BatchService(
-            deps, reconciler, self._starting, self._reservations, retry=self.retry, symbols=self.symbols
+            deps,
+            reconciler,
+            self._starting,
+            self._reservations,
+            retry=self.retry,
+            symbols=self.symbols,
+            retention=self.upkeep.retention,
         )
         self.batch_forecaster = BatchForecaster(deps, self.batches.chooser, self.forecaster)
         self.graphs, self.models = analyst_services(deps, self._starting, self.batches)
@@ -137,21 +136,11 @@ class WorkflowService:
             return removed
 
     async def _remove(self, workflow: Workflow, *, data: bool) -> data_answers.Removed:
-        deps, queue_id, span, records = self._deps, workflow.queue_id, workflow.planned_span, 0
-        if data and (made := workflow.analysis) is not None:
-            raise InvalidInput("data", f"{queue_id} made {made.name}: remove it without data, or remove {made.name}")
-        if data and workflow.topic_input is not None:
-            records = await remove_topic_documents(deps, workflow, workflow.topic_input)
-        elif data and span is not None:  # first: it may be refused
-            records = await deps.removal.remove_all(workflow.series, workflow.placement, span)
+        deps, queue_id = self._deps, workflow.queue_id
+        records: int = await form_of(workflow).forget(deps, workflow, data=data)  # first: it may be refused
         staying = tuple(s for s in (await self.coverage(queue_id)).segments if s.verdict is Verdict.STORED)
         await self._reservations.release(queue_id)
-        if workflow.loads_series:
-            others = deps.workflows.of_series(workflow.symbol, workflow.type)
-            spans = [one.planned_span async for one in others if one.queue_id != queue_id]
-            await deps.coverage.unask(workflow.series, span, [one for one in spans if one is not None], lost=data)
         await self._reconciler.executor.forget_jobs(workflow)
-        await forget(deps, workflow)
         await self._forget(queue_id)
         stored = await deps.workflows.get(queue_id)
         if stored is not None:
@@ -323,7 +312,7 @@ class WorkflowService:
         Raises RetryableError.
         """
         await self._deps.workflows.load()  # those in memory may have ended since, by another manager
-        return await self._reconciler.retention.remove_topics()
+        return await self.upkeep.retention.remove_topics()
 
     async def no_driver_reason(self) -> str | None:
         """Why no manager drives the workflows at the moment; None: one does."""

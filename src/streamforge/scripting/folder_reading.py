@@ -13,11 +13,12 @@ from streamforge.cli.places import DATA_VARIABLE, keeps_store
 from streamforge.manager.coverage.answers import Coverage
 from streamforge.manager.coverage.service import Reports
 from streamforge.manager.coverage.store import CoverageStore
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.exports.records import RecordReader
 from streamforge.manager.exports.rows import RecordRows
-from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.presentation import coverage_answer
 from streamforge.manager.use_cases import Incomplete
+from streamforge.manager.workflows.all_forms import register_forms
 from streamforge.scripting.frames import FrameBuilder
 from streamforge.scripting.series_places import SeriesPlace
 from streamforge_utils.model.coverage import Moved, Segment, Verdict, keeps
@@ -96,6 +97,7 @@ async def _read(
     builder: FrameBuilder,
     known: Callable[[Coverage], None],
 ) -> Coverage:
+    register_forms()
     sources = _Sources(CoverageStore(store), WorkflowStore(store), clock)
     await sources.workflows.load()
     span = None if time_range is None else resolve_time_range(time_range, clock.now_ms())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from streamforge.manager.dead_letters.store import DeadLetterReader
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.engine.document import Workflow
 from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.adapters.kafka.kafka_consumer import KafkaConsumer
 from streamforge_utils.model import names

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamforge.manager.__main__ import main
-from streamforge.manager.execution import basket_gathering
+from streamforge.manager.engine.execution import basket_gathering
 from tests.e2e import rig
 from tests.e2e.rig import Json, eventually, latest
 from tests.e2e.test_baskets import assert_whole, proven_beyond, proven_ids, workflows

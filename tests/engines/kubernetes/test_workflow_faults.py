@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.manager_settings import load_manager
 from streamforge.manager.running_manager import running
 from streamforge.manager.startup import ports_of
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import Status, Workflow
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.ports.instrumentation import NullObserver
 from tests.e2e import rig

@@ -10,15 +10,16 @@ import msgspec
 from fastapi import FastAPI
 
 from streamforge.manager.api.tokens import Access, Tokens
+from streamforge.manager.engine.document import Attempt, Failure, Status, StepStatus, Workflow
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, StepStatus, Workflow
+from streamforge.manager.workflows.series.model import Plan, SeriesProof
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Candle
 from streamforge_utils.model.messages import Event, Progress
 from tests.doubles.candles import candle_key
 from tests.manager.memory_service import MemoryService
-from tests.manager.support import rest
+from tests.manager.support import changed, rest
 
 LOCAL = "http://127.0.0.1:8080"
 READER, OPERATOR = "reader-token-0123456789", "operator-token-0123456789"
@@ -122,7 +123,7 @@ def running(workflow: Workflow, *, stored: int = 720, rate: float = 144.0) -> Wo
         )
         steps.append(replace(step, status=StepStatus.RUNNING, attempts=(attempt,)))
     plan = Plan(exchange_now_ms=workflow.created_ms, parts=rest("2024-08-01"), expected=1440)
-    return replace(workflow, status=Status.RUNNING, plan=plan, steps=tuple(steps))
+    return changed(workflow, status=Status.RUNNING, plan=plan, steps=tuple(steps))
 
 
 def failed(workflow: Workflow, segments: Sequence[Segment]) -> Workflow:
@@ -141,11 +142,11 @@ def failed(workflow: Workflow, segments: Sequence[Segment]) -> Workflow:
         )
         failure = Failure(reason="3 attempts failed", next_step="look at the store, then retry")
         steps.append(replace(step, status=StepStatus.ERROR, attempts=(ended,), failure=failure))
-    return replace(
+    return changed(
         workflow,
         status=Status.ERROR,
         steps=tuple(steps),
-        proof=Proof(
+        proof=SeriesProof(
             round=1, checked_ms=workflow.created_ms + 9500, expected=1440, stored=1000, segments=tuple(segments)
         ),
         failure=Failure(

@@ -7,8 +7,8 @@ from structlog.testing import capture_logs
 
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.tokens import Tokens, parsed
-from streamforge.manager.request_notes import MOST_KEPT, with_asked
-from streamforge.manager.workflow import Status
+from streamforge.manager.engine.document import Status
+from streamforge.manager.engine.request_notes import MOST_KEPT, with_asked
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.api.support import REQUEST, client_of, problem, started
 from tests.manager.batches.batch_world import live, look

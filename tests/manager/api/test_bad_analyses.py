@@ -14,11 +14,12 @@ import pytest
 
 from streamforge.manager.analyst_services import analyst_services
 from streamforge.manager.api.app import create_app
-from streamforge.manager.execution.analysis_plan import plan_analysis
+from streamforge.manager.engine.document import Status
+from streamforge.manager.engine.lifecycle.findings import Refused
 from streamforge.manager.graphs.store import KnownGraph
-from streamforge.manager.lifecycle.facts import Refused
 from streamforge.manager.presentation import workflow_answer
-from streamforge.manager.workflow import Plan, Status
+from streamforge.manager.workflows.analyses.graph_input import GraphInput
+from streamforge.manager.workflows.analyses.plan import plan_analysis
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError
@@ -27,6 +28,7 @@ from streamforge_utils.ports.exchange import SymbolInfo
 from streamforge_utils.ports.store import Document
 from tests.manager.api.support import client_of, problem
 from tests.manager.memory_service import MemoryService
+from tests.manager.support import changed, the_analysis, the_graph
 
 HOUR_MS = 3_600_000
 START_MS, HOLE_MS, END_MS = 1_717_200_000_000, 1_721_260_800_000, 1_722_556_800_000  # 2024-06-01, -07-18, -08-02
@@ -145,9 +147,8 @@ async def test_a_hole_in_the_middle_is_named_unless_the_exchange_has_it(
     async with client_of(create_app(service)) as client:
         answer = await client.post(f"/{what}", json=ASKED[what])
     workflow = await service.get(answer.json()["queue_id"])
-    assert workflow.analysis is not None
     deps = msgspec.structs.replace(service.world.deps, objects=objects)
-    found = await plan_analysis(deps, workflow, workflow.analysis)
+    found = await plan_analysis(deps, workflow, the_analysis(workflow))
     assert isinstance(found, Refused) is not settled
     if isinstance(found, Refused):
         count = 1 if hole is None else 3
@@ -175,10 +176,9 @@ async def test_a_workflow_says_which_series_it_is_made_of_and_which_batch_loads_
 async def test_a_graph_without_an_edge_says_why_that_may_be(service: MemoryService, client: httpx.AsyncClient) -> None:
     answer = await client.post("/graphs", json=ASKED["graphs"])
     workflow = await service.get(answer.json()["queue_id"])
-    assert workflow.graph is not None
     assert workflow_answer(workflow).remarks == []
-    made = msgspec.structs.replace(workflow.graph, graph_id="1", edges=0)
-    shown = workflow_answer(msgspec.structs.replace(workflow, graph=made))
+    made = msgspec.structs.replace(the_graph(workflow), graph_id="1", edges=0)
+    shown = workflow_answer(changed(workflow, made=made))
     assert "no snapshot of graph g has an edge: prices stand still" in shown.remarks[0]
     assert [one.code for one in shown.remark_codes] == ["no-edges"]
 
@@ -196,21 +196,19 @@ async def test_a_graph_is_not_made_where_another_definition_has_taken_its_name_m
         end_ms=END_MS, snapshots=1, edges=1, made_ms=END_MS, definition={},
     )  # fmt: skip
     await deps.graphs.put(known)
-    assert workflow.analysis is not None
     with pytest.raises(PermanentError, match="graph g is there with another definition by now"):
-        await plan_analysis(deps, workflow, workflow.analysis)
+        await plan_analysis(deps, workflow, the_analysis(workflow))
     await deps.graphs.remove("g")
-    assert workflow.graph is not None
-    changed = msgspec.structs.replace(workflow.graph.definition, window=25)
-    retried = msgspec.structs.replace(
+    wider = msgspec.structs.replace(the_graph(workflow).definition, window=25)
+    retried = changed(
         workflow,
         queue_id="wf-g-gnn_graph-20240701-000009",
-        graph=msgspec.structs.replace(workflow.graph, definition=changed),
-        plan=Plan(exchange_now_ms=END_MS, until_ms=END_MS, bars=1),
+        made=msgspec.structs.replace(the_graph(workflow), definition=wider),
+        moments=1,
     )
     await deps.workflows.create(retried)
     with pytest.raises(PermanentError, match=f"workflow {retried.queue_id} makes graph g by another definition"):
-        await plan_analysis(deps, workflow, workflow.analysis)
+        await plan_analysis(deps, workflow, the_analysis(workflow))
 
 
 async def test_of_two_that_are_retried_at_once_under_one_name_one_goes_on(
@@ -220,16 +218,15 @@ async def test_of_two_that_are_retried_at_once_under_one_name_one_goes_on(
     for kind in ("graphs", "models"):
         answer = await client.post(f"/{kind}", json=ASKED[kind])
         workflow = await service.get(answer.json()["queue_id"])
-        graph = workflow.graph and msgspec.structs.replace(
-            workflow.graph, definition=msgspec.structs.replace(workflow.graph.definition, window=25)
-        )
-        other = msgspec.structs.replace(workflow, queue_id=f"{workflow.queue_id[:-6]}zzzzzz", graph=graph)
+        made = the_analysis(workflow)
+        if isinstance(made, GraphInput):
+            wider = msgspec.structs.replace(made.definition, window=25)
+            made = msgspec.structs.replace(made, definition=wider)
+        other = changed(workflow, queue_id=f"{workflow.queue_id[:-6]}zzzzzz", made=made)
         await deps.workflows.create(other)
-        assert workflow.analysis is not None
-        assert other.analysis is not None
-        assert isinstance(await plan_analysis(deps, workflow, workflow.analysis), Refused), "of its inputs alone"
+        assert isinstance(await plan_analysis(deps, workflow, the_analysis(workflow)), Refused), "of its inputs alone"
         with pytest.raises(PermanentError, match=f"workflow {workflow.queue_id} (makes|trains)"):
-            await plan_analysis(deps, other, other.analysis)
+            await plan_analysis(deps, other, the_analysis(other))
         again = await client.post(f"/{kind}", json=ASKED[kind])
         assert again.status_code == 422, "nor is a third one begun"
 

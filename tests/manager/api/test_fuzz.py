@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
 from streamforge.manager.answers import QUEUE_ID
 from streamforge.manager.api.app import create_app
 from streamforge.manager.use_cases import StartRequest
+from streamforge.manager.workflows.series.model import loaded_series
 from tests.manager.api.support import (
     COLLECTION,
     MINUTE_MS,
@@ -57,7 +58,7 @@ async def fill() -> None:
     await service.put(workflow)
     await service.event(event(workflow, "error", error_message="x", finished=True))
     await service.store(COLLECTION, candles(3))
-    await service.know(workflow.series, [replace(SEGMENTS[0], end_ms=START_MS + 3 * MINUTE_MS), *SEGMENTS[1:]])
+    await service.know(loaded_series(workflow), [replace(SEGMENTS[0], end_ms=START_MS + 3 * MINUTE_MS), *SEGMENTS[1:]])
 
 
 @schema.parametrize()

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from streamforge.manager.engine.document import Status
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import Status
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.api.support import problem, started
 from tests.manager.batches.batch_world import live, look

@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from streamforge.manager.workflows.history.model import History
 from tests.manager.api.support import REQUEST, START_MS, problem
 from tests.manager.memory_service import MemoryService
 
@@ -57,7 +58,7 @@ async def test_named_targets_say_where_records_come_from(client: httpx.AsyncClie
     for body, source in ((REQUEST, "auto"), (named, "rest"), ({**named, "source": "rest"}, "rest")):
         answer = await client.post("/queues/start", json=body)
         workflow = await service.get(answer.json()["queue_id"])
-        assert workflow.source.value == source
+        assert workflow.part(History).source.value == source
     answer = await client.post("/queues/start", json={**named, "source": "archive"})
     (error,) = problem(answer, 422, "invalid-input")["errors"]
     assert (error["field"], "load from there alone" in error["message"]) == ("source", True)

@@ -14,7 +14,8 @@ import pytest
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.error_answers import field_path
 from streamforge.manager.api.routing import Limits
-from streamforge.manager.use_cases import KeyReused, NotFound, NotNow
+from streamforge.manager.engine.refusals import NotFound, NotNow
+from streamforge.manager.use_cases import KeyReused
 from streamforge_utils.model.errors import (
     ConfigError,
     ConflictError,

@@ -3,7 +3,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from streamforge.manager.workflow import Status
+from streamforge.manager.engine.document import Status
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.messages import Command
 from streamforge_utils.model.series import Series
@@ -89,7 +90,7 @@ async def test_a_failed_workflow_says_why_and_what_to_do_and_what_its_proof_foun
 ) -> None:
     workflow = failed(await started(service), SEGMENTS)
     await service.put(workflow)
-    await service.know(workflow.series, SEGMENTS)
+    await service.know(loaded_series(workflow), SEGMENTS)
 
     body = (await client.get(f"/queues/{workflow.queue_id}")).json()
 
@@ -167,7 +168,7 @@ async def test_remove_takes_an_ended_workflow_and_its_records_only_if_asked(
     other = await started(service, symbol="ETHUSDT")
     for found in (workflow, other):
         await service.store(found.collection, [candle(START_MS, symbol=found.symbol)])
-        await service.know(found.series, [replace(SEGMENTS[0], collection=found.collection)])
+        await service.know(loaded_series(found), [replace(SEGMENTS[0], collection=found.collection)])
 
     body = problem(await client.delete(f"/queues/{workflow.queue_id}"), 409, "not-now")
     assert "pending" in body["detail"]
@@ -249,7 +250,7 @@ async def test_coverage_of_a_workflow_gives_segments_and_sums(
     client: httpx.AsyncClient, service: MemoryService
 ) -> None:
     workflow = await started(service)
-    await service.know(workflow.series, SEGMENTS)
+    await service.know(loaded_series(workflow), SEGMENTS)
 
     body = (await client.get(f"/queues/{workflow.queue_id}/coverage")).json()
 

@@ -109,7 +109,7 @@ async def test_what_is_kept_of_a_day_goes_with_the_last_of_its_records(
         await removal.remove(HOURS, WEEK.segments[5].collection or "", day[5])
     monkeypatch.setattr(service.world.store, "delete", delete)
     assert kept_days(service) == [0, 1, 3, 4, 5, 6]
-    await retain(service.world.reconciler.retention)
+    await retain(service.world.manager.upkeep.retention)
     assert kept_days(service) == [0, 1, 3, 4, 6]
     assert (await whole(service, cut(WEEK, [day[2], half, day[5]]), most=7)).n == [24, 24, 0, 12, 24, 0, 24]
 
@@ -125,7 +125,7 @@ async def test_what_was_kept_after_a_series_was_removed_is_found(service: Memory
         await rollups.write(series, [(level, START_MS, "mark", []) for level in ("1d", "4h")])
     left = await rollups.sweep(deps.coverage.is_stored, most=1)
     assert (left, len(service.world.store.documents[ROLLUPS])) == (f"{quote(HOURS.id, safe='')}_1d`", 3)
-    await retain(service.world.reconciler.retention)
+    await retain(service.world.manager.upkeep.retention)
     assert list(service.world.store.documents[ROLLUPS]) == [
         f"{quote(other.id, safe='')}_{level}_{START_MS}" for level in ("1d", "4h")
     ]

@@ -12,23 +12,13 @@ from hypothesis import strategies as st
 
 from streamforge.manager.bars import service as bar_service
 from streamforge.manager.bars.store import COLLECTION as ROLLUPS
-from streamforge.manager.use_cases import NotFound
+from streamforge.manager.engine.refusals import NotFound
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.store import Document
-from tests.manager.bars.stored_bars import (
-    DAY_MS,
-    HOUR_MS,
-    START_MS,
-    SYMBOL,
-    Stored,
-    drawn,
-    picture,
-    store,
-    whole,
-)
+from tests.manager.bars.stored_bars import DAY_MS, HOUR_MS, START_MS, SYMBOL, Stored, drawn, picture, store, whole
 from tests.manager.memory_service import NOW_MS, MemoryService
 
 

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 
 from streamforge.manager.batches.requests import BatchRequest
 from streamforge.manager.batches.service import View
+from streamforge.manager.engine.document import Failure, Status, Workflow
 from streamforge.manager.policy import Policy
-from streamforge.manager.workflow import Failure, Proof, Status, Workflow
+from streamforge.manager.workflows.series.model import SeriesProof
 from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.world import exchange_of
-from tests.manager.support import NOW, World, replace
+from tests.manager.support import NOW, World, changed, replace
 
 EXPECTED = 1440
 TYPE, DAY = "api_candles_1m", "2024-08-01"
@@ -69,10 +70,10 @@ async def end(
     """Let these workflows end."""
     now_ms = world.clock.now_ms()
     failure = Failure(reason="the store is full", next_step="make room") if status is Status.ERROR else None
-    proof = Proof(round=1, checked_ms=now_ms, expected=EXPECTED if stored else 0, stored=stored, segments=())
+    proof = SeriesProof(round=1, checked_ms=now_ms, expected=EXPECTED if stored else 0, stored=stored, segments=())
     ended = {"status": status, "ended_ms": now_ms, "failure": failure, "proof": proof}
     for one in workflows:
-        await world.deps.workflows.change(one.queue_id, lambda workflow: replace(workflow, **ended))
+        await world.deps.workflows.change(one.queue_id, lambda workflow: changed(workflow, **ended))
 
 
 async def all_workflows(world: World) -> list[Workflow]:

@@ -8,9 +8,10 @@ from collections import Counter
 import pytest
 
 from streamforge.manager.batches.model import BatchStatus
+from streamforge.manager.engine.document import Status
 from streamforge.manager.policy import Policy
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import Status
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.model.errors import ConflictError, RetryableError
 from tests.manager.batches.batch_world import (
     DAY,
@@ -48,7 +49,7 @@ async def test_a_batch_survives_kills_at_any_write(seed: int) -> None:
     failed_once: set[str] = set()
     for _ in range(300):
         for one in live(world) if last else ():  # of what is made, `since last` begins a day later from now on
-            await world.deps.coverage.lay_over(one.series, [stored(0, 1440)])
+            await world.deps.coverage.lay_over(loaded_series(one), [stored(0, 1440)])
         if kills < 12 and draws.random() < 0.6:
             kill_at(world, draws.randrange(1, 9))
         try:

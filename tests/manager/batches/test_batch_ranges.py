@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.workflows.history.model import History
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.registry import series_of
 from tests.doubles.memoryarchive import MemoryArchive, with_files
@@ -39,7 +40,7 @@ async def test_what_only_the_archive_has_is_told() -> None:
     found = await shown(world, await begun(world, "*USDT", source=SourceChoice.REST))
     assert (found.batch.left_out, found.batch.left_out_first, found.batch.size) == (1, ("GONEUSDT",), 2)
     await look(world)
-    assert {one.source for one in live(world)} == {SourceChoice.REST}
+    assert {one.part(History).source for one in live(world)} == {SourceChoice.REST}
     found = await shown(world, await begun(world, "*USDT", type="api_trades"))
     assert (found.batch.left_out, found.batch.archived, found.batch.size) == (0, 1, 3), "read of files proves ids"
     archive.failing = RetryableError("no route")
@@ -59,7 +60,7 @@ async def test_what_only_the_archive_has_is_loaded_from_there() -> None:
             assert (found.batch.size, found.batch.archived, found.batch.left_out) == (3, 1, 0)
             assert [member.delisted for member in found.members if member.archived] == [True]
         await look(world)
-        sources = {(one.symbol, one.source) for one in live(world)}
+        sources = {(one.symbol, one.part(History).source) for one in live(world)}
         assert sources == {("GONEUSDT", "archive"), *((one, "auto") for one in symbols(2))}
 
 

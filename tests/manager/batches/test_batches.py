@@ -8,9 +8,11 @@ from unittest.mock import AsyncMock
 import pytest
 
 from streamforge.manager.batches.model import BatchStatus, MemberStatus
+from streamforge.manager.engine.document import Status
+from streamforge.manager.engine.refusals import NotFound, NotNow
 from streamforge.manager.policy import Policy
-from streamforge.manager.use_cases import KeyReused, NotFound, NotNow, StartRequest
-from streamforge.manager.workflow import SourceChoice, Status
+from streamforge.manager.use_cases import KeyReused, StartRequest
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import Candle, Interval

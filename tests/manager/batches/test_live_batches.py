@@ -8,11 +8,11 @@ import pytest
 
 from streamforge.manager.batches.model import BatchStatus
 from streamforge.manager.batches.presentation import batch_summary
-from streamforge.manager.live_ledger import Ledger
+from streamforge.manager.engine.document import Status
 from streamforge.manager.policy import Policy
-from streamforge.manager.workflow import Status
+from streamforge.manager.workflows.live.model import Ledger
 from tests.manager.batches.batch_world import batch_world, begun, end, live, look, shown, statuses, symbols
-from tests.manager.support import NOW, World, replace
+from tests.manager.support import NOW, World, changed, replace
 
 COUNT = 5
 
@@ -32,7 +32,7 @@ async def test_a_pattern_fits_what_is_traded_and_all_of_it_runs_at_once() -> Non
     assert {one.requested for one in live(world)} == {"now:"}
     for one in live(world)[:3]:
         ledger = Ledger(stream_ms=NOW, from_ms=NOW, proven_ms=NOW + 1)
-        change = lambda workflow, ledger=ledger: replace(workflow, status=Status.RUNNING, ledger=ledger)  # noqa: E731
+        change = lambda workflow, ledger=ledger: changed(workflow, status=Status.RUNNING, ledger=ledger)  # noqa: E731
         await world.deps.workflows.change(one.queue_id, change)
     summary = batch_summary(await shown(world, batch_id))
     assert (summary.status, summary.live) == ("running", {"live": 3})

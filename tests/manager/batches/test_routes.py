@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from streamforge.manager.batches.model import MOST_SYMBOLS
-from streamforge.manager.workflow import Status
+from streamforge.manager.engine.document import Status
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.api.support import problem
 from tests.manager.batches.batch_world import end, live, look

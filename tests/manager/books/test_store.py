@@ -9,8 +9,8 @@ import pytest
 
 from streamforge.manager.books.store import BookReader
 from streamforge.manager.coverage.store import CoverageStore
-from streamforge.manager.persistence.workflow_store import WorkflowStore
-from streamforge.manager.use_cases import NotFound
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.refusals import NotFound
 from streamforge_utils.model.books.trust import Trust
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput

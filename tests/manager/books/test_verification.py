@@ -10,18 +10,19 @@ import msgspec
 import pytest
 
 from streamforge.manager.books.verification import AGAIN_S
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.use_cases import Verification
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, decode_manifest
 from streamforge_utils.model.coverage import DAMAGED, GONE
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.timeranges import TimeRange
 from tests.doubles.manualclock import ManualClock
-from tests.manager.execution.interval_rig import AWAITING, at, shown
-from tests.manager.execution.test_interval_comparison import C, Rig, a_rig
-from tests.manager.support import replace
+from tests.manager.support import changed, replace
+from tests.manager.workflows.live.interval_rig import AWAITING, at, shown
+from tests.manager.workflows.live.test_interval_comparison import C, Rig, a_rig
 
 NAME = "depth/BTCUSDT/000000000011"
 WHOLE = [(1, 31, "stored", "")]
@@ -40,17 +41,17 @@ async def rig(tmp_path: Path) -> Rig:
 
 
 async def verified(rig: Rig, span: TimeRange | None = None) -> Verification:
-    return await verify(rig.world.deps, rig.workflow.series, span)
+    return await verify(rig.world.deps, loaded_series(rig.workflow), span)
 
 
 async def known(rig: Rig) -> list[tuple[int, int, str, str]]:
-    return shown(await rig.world.deps.coverage.of(rig.workflow.series))
+    return shown(await rig.world.deps.coverage.of(loaded_series(rig.workflow)))
 
 
 async def test_what_is_whole_stays_as_it_is(rig: Rig) -> None:
-    before = await rig.world.deps.coverage.of(rig.workflow.series)
+    before = await rig.world.deps.coverage.of(loaded_series(rig.workflow))
     assert await verified(rig) == Verification(counted=30, gaps=())
-    assert await rig.world.deps.coverage.of(rig.workflow.series) == before
+    assert await rig.world.deps.coverage.of(loaded_series(rig.workflow)) == before
 
 
 def _gone(folder: Path) -> None:
@@ -95,7 +96,7 @@ async def test_what_is_not_there_any_more_is_lost_with_its_cause(
     lost = [(1, 11, "stored", ""), (11, 21, "lost", cause), (21, 31, "stored", "")]
     assert (found.counted, shown(found.gaps), found.gaps[0].records) == (20, [(11, 21, "lost", cause)], 10)
     assert await known(rig) == lost
-    assert [(one.first_id, one.last_id) for one in await rig.world.deps.coverage.of(rig.workflow.series)] == [
+    assert [(one.first_id, one.last_id) for one in await rig.world.deps.coverage.of(loaded_series(rig.workflow))] == [
         (1, 10),
         (11, 20),
         (21, 30),
@@ -175,7 +176,7 @@ async def test_a_live_one_goes_on_behind_what_is_lost(rig: Rig, tmp_path: Path) 
 async def test_what_retention_has_removed_meanwhile_is_expired_and_not_lost(rig: Rig, tmp_path: Path) -> None:
     _gone(tmp_path / "objects")
     looking = await live(rig)
-    await rig.world.deps.coverage.expire(rig.workflow.series, TimeRange(at(1), at(20) + 1), 20)
+    await rig.world.deps.coverage.expire(loaded_series(rig.workflow), TimeRange(at(1), at(20) + 1), 20)
     rig.wait(AGAIN_S)
     assert (await looking).gaps[0].collection == C
     assert await known(rig) == [(1, 21, "expired", "retention"), (21, 21, "lost", GONE), (21, 31, "stored", "")]
@@ -201,14 +202,14 @@ async def test_what_is_brought_back_is_stored_again(
     rig: Rig, tmp_path: Path, first: int, spoil: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{__name__}.NAME", f"depth/BTCUSDT/{first:012}")
-    before = await rig.world.deps.coverage.of(rig.workflow.series)
+    before = await rig.world.deps.coverage.of(loaded_series(rig.workflow))
     kept = {path: path.read_bytes() for path in (tmp_path / "objects").rglob(f"{first:012}.json*")}
     spoil(tmp_path / "objects")
     assert [one.records for one in (await verified(rig)).gaps] == [10]
     for path, content in kept.items():
         path.write_bytes(content)
     assert await verified(rig) == Verification(counted=30, gaps=())
-    after = await rig.world.deps.coverage.of(rig.workflow.series)
+    after = await rig.world.deps.coverage.of(loaded_series(rig.workflow))
     assert [replace(one, records=0) for one in after] == [replace(one, records=0) for one in before]
 
 
@@ -245,7 +246,7 @@ async def test_what_is_brought_back_has_the_trust_that_its_loader_told_and_only_
 
 
 def _ended(rig: Rig) -> Callable[[Workflow], Workflow]:
-    return lambda one: replace(one, status=Status.FINISHED, ledger=rig.ledger)
+    return lambda one: changed(one, status=Status.FINISHED, ledger=rig.ledger)
 
 
 async def test_what_was_lost_with_its_segment_is_no_hole_of_a_live_one(rig: Rig, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from streamforge.manager.coverage.record_count import counted, positions_of, survey
 from streamforge.manager.coverage.store import SeriesCoverage
-from streamforge.manager.execution.planner import verified
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.exports.records import RecordReader
 from streamforge.manager.use_cases import Incomplete
+from streamforge.manager.workflows.history.planner import verified
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange
 from tests.doubles import ticks

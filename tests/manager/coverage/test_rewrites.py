@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from streamforge.manager.coverage.rewrites import MOST, Rewrite, with_rewritten
 from streamforge.manager.coverage.store import CoverageStore
-from streamforge.manager.execution.proof import prove
-from streamforge.manager.workflow import Plan
+from streamforge.manager.workflows.history.proof import prove
+from streamforge.manager.workflows.series.model import Plan
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.series import Series
@@ -14,7 +14,7 @@ from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorystore import MemoryStore
 from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.execution.world import SERIES, hold, minute, span, stored
-from tests.manager.support import NOW, World, accepted, replace, rest
+from tests.manager.support import NOW, World, accepted, changed, rest
 
 Told = list[tuple[int, int, int]]
 
@@ -71,7 +71,7 @@ async def test_a_proof_notes_what_its_workflow_has_loaded_a_second_time() -> Non
     hold(world.store, *opens)
     await world.deps.coverage.lay_over(SERIES, [stored(0, 5)])
     plan = Plan(exchange_now_ms=NOW, parts=rest(span(3, 4), span(5, 10)))
-    workflow = replace(accepted(time_range=str(span(0, 10)), collection="collection"), plan=plan)
+    workflow = changed(accepted(time_range=str(span(0, 10)), collection="collection"), plan=plan)
     await world.deps.workflows.create(workflow)
     await prove(world.deps, workflow, plan, ask=True)
     assert [one.verdict for one in await world.deps.coverage.of(SERIES)] == [Verdict.STORED]

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from streamforge.manager.use_cases import NotFound, Report
-from streamforge.manager.workflow import Plan, Proof, Status, Workflow
+from streamforge.manager.engine.document import Status, Workflow
+from streamforge.manager.engine.refusals import NotFound
+from streamforge.manager.use_cases import Report
+from streamforge.manager.workflows.series.model import Plan, SeriesProof
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import Interval
@@ -20,7 +22,7 @@ from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.execution.world import finish, launched, store_bars
-from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, put
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, changed, put
 
 SERIES = Series("BTCUSDT", "candles", "1m")
 TYPE = "api_candles_1m"
@@ -290,8 +292,8 @@ async def test_of_an_ended_workflow_and_of_its_range_the_same_is_said_where_no_g
     plan = Plan(exchange_now_ms=NOW, until_ms=NOW - 3 * DAY_MS, settled=(closed,))
     await world.deps.coverage.learn_plan(series, plan, NOW)
     workflow = accepted("dddddd", type="api_candles_3d", time_range="2024-08-07:2024-08-11")
-    proof = Proof(round=1, checked_ms=NOW, expected=0, stored=0, segments=(closed,))
-    finished = msgspec.structs.replace(workflow, status=Status.FINISHED, ended_ms=NOW, plan=plan, proof=proof)
+    proof = SeriesProof(round=1, checked_ms=NOW, expected=0, stored=0, segments=(closed,))
+    finished = changed(workflow, status=Status.FINISHED, ended_ms=NOW, plan=plan, proof=proof)
     await world.deps.workflows.create(finished)
     for seconds in (0, 60):
         clock.advance(seconds)
@@ -316,6 +318,6 @@ async def test_a_span_that_is_named_can_be_asked_for_where_no_grid_is_known() ->
 async def proven(world: World, code: str, time_range: str = "2024-08-01") -> Workflow:
     """A workflow that was proven complete and has finished."""
     workflow = accepted(code, time_range=time_range)
-    proof = Proof(round=1, checked_ms=NOW, expected=1440, stored=1440, segments=())
-    finished = msgspec.structs.replace(workflow, status=Status.FINISHED, ended_ms=NOW, proof=proof)
+    proof = SeriesProof(round=1, checked_ms=NOW, expected=1440, stored=1440, segments=())
+    finished = changed(workflow, status=Status.FINISHED, ended_ms=NOW, proof=proof)
     return (await world.deps.workflows.create(finished)).workflow

@@ -15,8 +15,8 @@ import structlog
 
 from streamforge.manager.coverage.leftovers import Leftover
 from streamforge.manager.coverage.store import KIND, CoverageStore
-from streamforge.manager.persistence.workflow_store import OutOfDate
-from streamforge.manager.workflow import Part, Plan
+from streamforge.manager.engine.persistence.workflow_store import OutOfDate
+from streamforge.manager.workflows.series.model import Part, Plan
 from streamforge_utils.model.coverage import Segment, Verdict, lacking
 from streamforge_utils.model.errors import ConflictError, DamagedFile
 from streamforge_utils.model.series import Series

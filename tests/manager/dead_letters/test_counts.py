@@ -7,7 +7,7 @@ import pytest
 from streamforge.manager.dead_letters import counts as dead_letter_counts
 from streamforge.manager.dead_letters.answers import LetterCounts, ReasonCount
 from streamforge.manager.dead_letters.counts import DeadLetterCounts
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.engine.document import Workflow
 from streamforge_utils.model import names
 from streamforge_utils.ports.bus import Message
 from tests.doubles.manualclock import ManualClock

@@ -11,23 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamforge.manager.engine.document import Status
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.exports.records import RecordReader
-from streamforge.manager.live_answers import live_answer
-from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import RetentionRule
 from streamforge.manager.retention.driver import CollectionRetention
 from streamforge.manager.retention.segment_removal import SegmentRemoval
 from streamforge.manager.retention.service import RecordRemoval
-from streamforge.manager.workflow import Status
+from streamforge.manager.workflows.live.answers import live_answer
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import joined
 from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from tests.manager.execution.interval_rig import SERIES, STREAM, SUSPECTED, at, counted, shown
-from tests.manager.execution.test_interval_comparison import Rig, a_rig
-from tests.manager.support import replace
+from tests.manager.support import changed, replace
+from tests.manager.workflows.live.interval_rig import SERIES, STREAM, SUSPECTED, at, counted, shown
+from tests.manager.workflows.live.test_interval_comparison import Rig, a_rig
 
 MIDNIGHT = 1000
 """The first update of 2 August."""
@@ -48,7 +49,7 @@ async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
 async def placed(rig: Rig) -> list[tuple[str | None, int | None, int | None, int]]:
     return [
         (one.collection or one.verdict.value, one.first_id, one.last_id, one.records)
-        for one in await rig.world.deps.coverage.of(rig.workflow.series)
+        for one in await rig.world.deps.coverage.of(loaded_series(rig.workflow))
     ]
 
 
@@ -116,7 +117,7 @@ def test_divided_by_days_it_is_proven_as_in_one_collection(
         await rig.books.keep()
         for _ in range(8):
             await rig.step(close=whole)
-        found = await rig.world.deps.coverage.of(rig.workflow.series)
+        found = await rig.world.deps.coverage.of(loaded_series(rig.workflow))
         alike = joined(replace(one, collection=one.collection and "c") for one in found)
         for one in found:
             if one.collection is not None and daily:
@@ -129,7 +130,7 @@ def test_divided_by_days_it_is_proven_as_in_one_collection(
 
 async def retained(rig: Rig, tmp_path: Path) -> ObjectFolder:
     """Retention of a day, as it is applied now, while the workflow is live; returns the folder of exports."""
-    await rig.world.deps.workflows.change(rig.workflow.queue_id, lambda one: replace(one, ledger=rig.ledger))
+    await rig.world.deps.workflows.change(rig.workflow.queue_id, lambda one: changed(one, ledger=rig.ledger))
     policy = replace(rig.world.deps.policy, retention=(RetentionRule("books_*", 1),))
     exports = ObjectFolder(tmp_path / "exports")
     await CollectionRetention(replace(rig.world.deps, policy=policy, retained=exports)).apply()
@@ -172,11 +173,11 @@ async def test_shares_are_of_what_is_not_expired(rig: Rig, tmp_path: Path) -> No
     await retained(rig, tmp_path)
     await rig.step()
     assert (rig.ledger.expired_ms, rig.ledger.verified_ms) == (at(999) + 1 - at(950), 901)
-    told = live_answer(replace(rig.workflow, ledger=rig.ledger), None)
+    told = live_answer(changed(rig.workflow, ledger=rig.ledger), None)
     assert told is not None
     assert told.verified_share == 901 / (901 + 199)
     rig.ledger = replace(rig.ledger, verified_ms=0, lost_ms=0, expired_ms=at(1010) + 1 - at(950))
-    told = live_answer(replace(rig.workflow, ledger=rig.ledger), None)
+    told = live_answer(changed(rig.workflow, ledger=rig.ledger), None)
     assert told is not None
     assert told.verified_share is None
 

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge.manager.execution.live_comparison import Comparison
-from streamforge.manager.live_ledger import Ledger
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.policy import RetentionRule
 from streamforge.manager.retention.driver import CollectionRetention
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflows.live.comparison import Comparison
+from streamforge.manager.workflows.live.model import Ledger, ledger_of
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.kinds.registry import kind_named
 from tests.doubles import ticks
 from tests.doubles.manualclock import ManualClock
-from tests.manager.execution.live_rig import Rig, a_rig
 from tests.manager.execution.world import hold
 from tests.manager.live_world import (
     SERIES,
@@ -34,7 +34,8 @@ from tests.manager.live_world import (
     supplement_of,
     wanted,
 )
-from tests.manager.support import World, replace
+from tests.manager.support import World, changed, replace, the_ledger
+from tests.manager.workflows.live.live_rig import Rig, a_rig
 
 MIDNIGHT = ticks.NOW
 """Where 2 August 2024 begins."""
@@ -61,7 +62,7 @@ async def daily_rig(market: list[tuple[int, int]], from_ms: int) -> Rig:
 async def segments(rig: Rig) -> list[tuple[str | None, str, int | None, int | None]]:
     return [
         (one.collection, one.verdict.value, one.first_id, one.last_id)
-        for one in await rig.world.deps.coverage.of(rig.workflow.series)
+        for one in await rig.world.deps.coverage.of(loaded_series(rig.workflow))
     ]
 
 
@@ -154,15 +155,17 @@ def test_whatever_comes_when_the_comparison_over_days_is_that_of_brute_force(dat
             stop = max(stop, min(n for n in there if market[n][1] == last_ms))
             assert {market[n][0] for n in range(stop) if n not in there} == {
                 number
-                for one in await rig.world.deps.coverage.of(rig.workflow.series)
+                for one in await rig.world.deps.coverage.of(loaded_series(rig.workflow))
                 if one.verdict is Verdict.UNKNOWN
                 for number in range(one.first_id or 0, (one.last_id or 0) + 1)
             } - {market[n][0] for n in there}
-            for one in await rig.world.deps.coverage.of(rig.workflow.series):
+            for one in await rig.world.deps.coverage.of(loaded_series(rig.workflow)):
                 if one.verdict is Verdict.STORED:
                     held = rig.world.store.documents[one.collection or ""]
                     ids = range(one.first_id or 0, (one.last_id or 0) + 1)
-                    assert {kind_named("ticks").key(rig.workflow.series, number) for number in ids} <= held.keys()
+                    assert {
+                        kind_named("ticks").key(loaded_series(rig.workflow), number) for number in ids
+                    } <= held.keys()
         ledger, found = await Comparison(rig.world.deps, rig.workflow, rig.ledger, close=True).closed()
         if lacking := [one for one in found if one.verdict is not Verdict.STORED]:
             # Records of two days, and no time between the records beside them: a supplement tells them apart.
@@ -214,9 +217,9 @@ async def test_a_history_of_more_than_a_month_has_one_collection(world: World) -
 async def three_days(world: World, *lacking: int) -> Workflow:
     """A live workflow that has stored the two days before its own, and a part of that; some bars lack."""
     live = await begun(world, a_live_one())
-    assert live.ledger is not None
-    ledger = replace(live.ledger, from_ms=minutes(-2880)[0])
-    await world.deps.workflows.change(live.queue_id, lambda one: replace(one, ledger=ledger))
+    assert ledger_of(live) is not None
+    ledger = replace(the_ledger(live), from_ms=minutes(-2880)[0])
+    await world.deps.workflows.change(live.queue_id, lambda one: changed(one, ledger=ledger))
     fill(world, live, [one for one in minutes(*range(-2880, 102)) if one not in lacking])
     await pass_time(world, 130, alive=[live.queue_id])
     return await world.workflow(live.queue_id)
@@ -241,7 +244,7 @@ async def test_an_old_day_of_what_is_live_expires_and_is_not_loaded_again(world:
     assert await days(world) == expired
     assert "live_20240730" not in await world.store.names()
     await pass_time(world, 60, alive=[live.queue_id])
-    ledger = (await world.workflow(live.queue_id)).ledger
+    ledger = ledger_of(await world.workflow(live.queue_id))
     assert ledger is not None
     assert (ledger.proven_ms, ledger.open_holes, ledger.supplements) == (minutes(102)[0], 0, 0)
     await world.manager.stop(live.queue_id)
@@ -279,4 +282,4 @@ async def test_all_days_are_read_by_their_base_page_by_page(world: World) -> Non
         assert len(page) <= 700
         found, after = found + page, page[-1]
     kind = kind_named("candles")
-    assert found == [kind.key(live.series, open_ms) for open_ms in minutes(*range(-2880, 102))]
+    assert found == [kind.key(loaded_series(live), open_ms) for open_ms in minutes(*range(-2880, 102))]

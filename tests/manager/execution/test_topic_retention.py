@@ -8,13 +8,14 @@ from collections.abc import Callable, Collection
 import pytest
 
 from streamforge.manager.coverage.store import SeriesCoverage
-from streamforge.manager.lifecycle.facts import Retry, Stop, grant
+from streamforge.manager.engine.document import Status, Workflow
+from streamforge.manager.engine.lifecycle.facts import Retry, Stop, grant
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.stored_document import decode_workflow
 from streamforge.manager.persistence.reservations import CODE_KEPT_MS, CODE_KIND
-from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.retention import driver as retention_module
 from streamforge.manager.retention.driver import EXPIRE_EVERY_S, Retention
-from streamforge.manager.workflow import Status, Workflow
-from streamforge.manager.workflow_document import decode_workflow
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import TopicSpec
@@ -69,7 +70,7 @@ async def untouched(world: World, workflow: Workflow) -> None:
     assert isinstance(world.exchange, ScriptedExchange)
     assert (world.launcher.started, world.launcher.stopped, world.exchange.asked) == ([], [], [])
     assert world.commands("start") == world.commands("stop") == []
-    assert await world.deps.coverage.known(workflow.series) == SeriesCoverage(series=workflow.series)
+    assert await world.deps.coverage.known(loaded_series(workflow)) == SeriesCoverage(series=loaded_series(workflow))
 
 
 async def test_only_workflows_that_have_topics_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +85,7 @@ async def test_only_workflows_that_have_topics_are_read(world: World, monkeypatc
         read.append(decode_workflow(body).queue_id)
         return decode_workflow(body)
 
-    monkeypatch.setattr("streamforge.manager.persistence.workflow_store.decode_workflow", noted)
+    monkeypatch.setattr("streamforge.manager.engine.persistence.workflow_store.decode_workflow", noted)
     assert await retaining(world).remove_topics() == 0
     assert read == [one.queue_id]
 
@@ -255,7 +256,7 @@ async def test_a_topic_that_takes_long_to_remove_holds_up_no_other(
 async def test_removals_of_records_that_take_long_hold_up_no_topic(
     world: World, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    monkeypatch.setattr(getattr(world.reconciler.retention, part), "apply", never)
+    monkeypatch.setattr(getattr(world.manager.upkeep.retention, part), "apply", never)
     for code in ("abc123", "abc124"):
         workflow = await ended(world, code)
         clock(world).advance(POLICY.topic_retention_s + 1)

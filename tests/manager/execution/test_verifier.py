@@ -10,9 +10,10 @@ import pytest
 
 from streamforge.manager.coverage.record_count import counted
 from streamforge.manager.coverage.store import KIND, SeriesCoverage
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.execution import verifier
 from streamforge.manager.execution.verifier import LOOK_EVERY_S, Verifier, verify
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflows.history.model import History
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import Interval
@@ -21,7 +22,7 @@ from streamforge_utils.ports import store
 from tests.doubles.candles import candle_key
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.world import SERIES, C, hold, minute, segment, span, stored
-from tests.manager.support import DAY_MS, DAY_START, NOW, POLICY, World, accepted, put, replace
+from tests.manager.support import DAY_MS, DAY_START, NOW, POLICY, World, accepted, changed, put, replace
 
 ETH = Series("ETHUSDT", "candles", "1m")
 DAY_S = 86_400.0
@@ -253,7 +254,7 @@ async def test_what_is_lost_is_loaded_again_once() -> None:
     for _ in range(3):
         await look(world, looking)
     (repair,) = repairs(world)
-    assert (repair.verification, repair.span) == (True, span(3, 21))
+    assert (repair.part(History).verification, repair.span) == (True, span(3, 21))
     assert count(world, "verification_repairs_total") == 1
     # It worked; then the same is lost once more.
     await end(world, repair, Status.FINISHED)
@@ -322,7 +323,7 @@ async def earlier(world: World, code: str, span: str, **fields: Any) -> Workflow
     request = {name: fields.pop(name) for name in ("symbol", "type") if name in fields}
     workflow = accepted(code, time_range=span, **request)
     state = {"verification": True, "status": Status.ERROR, "ended_ms": NOW + 10**9, **fields}
-    return (await world.deps.workflows.create(replace(workflow, **state))).workflow
+    return (await world.deps.workflows.create(changed(workflow, **state))).workflow
 
 
 async def test_each_lost_range_is_loaded_again_whatever_became_of_the_others() -> None:

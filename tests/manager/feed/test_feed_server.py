@@ -16,7 +16,7 @@ from streamforge.manager.api.app import create_app
 from streamforge.manager.api.http_server import Server, serve
 from streamforge.manager.api.routing import Limits
 from streamforge.manager.api.tokens import Tokens, parsed
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.engine.document import Workflow
 from tests.limits import LIMIT_S
 from tests.manager.api.support import OPERATOR, running, started
 from tests.manager.feed.test_service import Told

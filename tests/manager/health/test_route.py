@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from streamforge.manager.api.app import create_app
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.exchange_limits import ExchangeWaits
+from streamforge.manager.engine.execution.exchange_limits import ExchangeWaits
+from streamforge.manager.engine.lifecycle.ban import Banned
 from streamforge.manager.health.service import FRESH_S, SLOW_FRESH_S
 from streamforge.manager.health.shown_settings import shown_settings
-from streamforge.manager.lifecycle.retry_policy import Banned
 from streamforge.manager.manager_settings import ManagerSettings
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.series import Series
@@ -196,7 +196,7 @@ async def test_damaged_coverage_is_told_once_somebody_has_read_it(
     world, series = service.world, Series("BTCUSDT", "candles", "1m")
     await world.deps.coverage.lay_over(series, [])
     world.store.damage("series", series.id, b"{")
-    await retain(world.reconciler.retention)
+    await retain(world.manager.upkeep.retention)
     found = await asked(client)
     assert wrong(found) == [("documents", "careful", "document-unreadable")]
     assert series.id in found["findings"][0]["detail"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.logs.answers import Logs
-from streamforge.manager.use_cases import NotFound
-from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import InvalidInput
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.world import launched

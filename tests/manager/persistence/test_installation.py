@@ -7,6 +7,7 @@ import json
 import msgspec
 import pytest
 
+from streamforge.manager.engine.refusals import NotNow
 from streamforge.manager.origin import Origin
 from streamforge.manager.persistence.installation import (
     FORMAT,
@@ -21,7 +22,6 @@ from streamforge.manager.persistence.installation import (
     by_others,
 )
 from streamforge.manager.persistence.lease import Lease
-from streamforge.manager.use_cases import NotNow
 from streamforge_utils.model.errors import ConfigError, OtherExchange, RetryableError
 from streamforge_utils.ports.exchange import Identity
 from tests.doubles.manualclock import ManualClock

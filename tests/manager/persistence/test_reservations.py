@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
+from streamforge.manager.engine.document import Status
 from streamforge.manager.persistence.reservations import CODE_KEPT_MS, CODE_KIND, KEY_KEPT_MS, KEY_KIND
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import Status
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import DamagedFile
 from streamforge_utils.ports.bus import TopicSpec

@@ -13,11 +13,11 @@ import msgspec
 import pytest
 
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.document import Workflow
 from streamforge.manager.policy import RetentionRule
 from streamforge.manager.retention import collection_export
 from streamforge.manager.retention.collection_export import MANIFEST
 from streamforge.manager.retention.driver import COLLECTIONS_EVERY_S, CollectionRetention, Retention
-from streamforge.manager.workflow import Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError

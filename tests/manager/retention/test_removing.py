@@ -13,14 +13,15 @@ from streamforge.manager.bars.store import COLLECTION as ROLLUPS
 from streamforge.manager.bars.store import Rollups
 from streamforge.manager.coverage.store import KIND as COVERAGE
 from streamforge.manager.coverage.store import SeriesCoverage
-from streamforge.manager.execution import executor
-from streamforge.manager.execution.planner import verified
-from streamforge.manager.execution.proof import prove
-from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
+from streamforge.manager.engine.document import Status, Workflow
+from streamforge.manager.engine.persistence.event_history import COLLECTION as HISTORY
+from streamforge.manager.engine.refusals import NotNow
 from streamforge.manager.policy import RetentionRule
 from streamforge.manager.retention.driver import CollectionRetention
-from streamforge.manager.use_cases import NotNow
-from streamforge.manager.workflow import Plan, Status, Workflow
+from streamforge.manager.workflows.history import form as history_form
+from streamforge.manager.workflows.history.planner import verified
+from streamforge.manager.workflows.history.proof import prove
+from streamforge.manager.workflows.series.model import Plan, loaded_series, plan_of, proof_of
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import parse_time_range
@@ -28,7 +29,20 @@ from streamforge_utils.ports.store import Document
 from tests.doubles.candles import candle_key
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.world import create, finish
-from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, ended, replace, rest
+from tests.manager.support import (
+    DAY_MS,
+    DAY_START,
+    MINUTE_MS,
+    NOW,
+    World,
+    accepted,
+    changed,
+    ended,
+    replace,
+    rest,
+    the_plan,
+    the_proof,
+)
 
 FIRST = range(DAY_START, DAY_START + DAY_MS, MINUTE_MS)
 SECOND = range(FIRST.stop, FIRST.stop + DAY_MS, MINUTE_MS)
@@ -58,7 +72,7 @@ async def ended_and_stored(world: World) -> Workflow:
     """A workflow that has stored the first of the exchange's two days, and coverage knows it."""
     workflow = await world.workflow(await ended(world))
     store(world, workflow.collection, FIRST)
-    await world.deps.coverage.lay_over(workflow.series, [stored(workflow.collection, FIRST)])
+    await world.deps.coverage.lay_over(loaded_series(workflow), [stored(workflow.collection, FIRST)])
     return workflow
 
 
@@ -74,7 +88,7 @@ def counts(world: World) -> dict[str, int]:
 
 async def statements_hold(world: World, workflow: Workflow) -> None:
     """Coverage calls nothing stored that is not in the collection that it names."""
-    for segment in await world.deps.coverage.of(workflow.series):
+    for segment in await world.deps.coverage.of(loaded_series(workflow)):
         if segment.verdict is Verdict.STORED:
             there = world.store.documents.get(segment.collection or "", {})
             lacking = [
@@ -109,15 +123,15 @@ async def test_what_a_live_workflow_relies_on_is_not_removed(world: World) -> No
     queue_id = await create(world, later())
     await world.turns(2)
     planned = await world.workflow(queue_id)
-    assert planned.plan is not None
-    assert (planned.plan.load, planned.plan.there) == (("2024-08-02:2024-08-03",), 1440)
+    assert plan_of(planned) is not None
+    assert (the_plan(planned).load, the_plan(planned).there) == (("2024-08-02:2024-08-03",), 1440)
     with pytest.raises(NotNow, match=f"workflow {queue_id} is running and relies on records.*wait until it has ended"):
         await world.manager.remove(old.queue_id, data=True)
     assert (await world.workflow(old.queue_id)).queue_id == old.queue_id
     workflow = await run_to_its_end(world, queue_id)
-    assert (workflow.status, workflow.proof is not None) == (Status.FINISHED, True)
-    assert workflow.proof is not None
-    assert (workflow.proof.expected, workflow.proof.stored) == (2880, 2880)
+    assert (workflow.status, proof_of(workflow) is not None) == (Status.FINISHED, True)
+    assert proof_of(workflow) is not None
+    assert (the_proof(workflow).expected, the_proof(workflow).stored) == (2880, 2880)
     await world.manager.remove(old.queue_id, data=True)
     assert old.collection not in world.store.documents
     report = await world.manager.reports.of_series("BTCUSDT", "api_candles_1m")
@@ -126,22 +140,22 @@ async def test_what_a_live_workflow_relies_on_is_not_removed(world: World) -> No
         (SECOND.start, SECOND.stop, "stored", OTHER),
     ], "the other workflow was asked for both days"
     await world.manager.remove(queue_id, data=True)
-    assert not await world.deps.coverage.of(old.series), "nobody is left who was asked for anything"
+    assert not await world.deps.coverage.of(loaded_series(old)), "nobody is left who was asked for anything"
 
 
 async def test_what_coverage_says_is_relied_on_also_where_no_record_is_there_any_more(world: World) -> None:
     old = await ended_and_stored(world)
-    before = list(await world.deps.coverage.of(old.series))
+    before = list(await world.deps.coverage.of(loaded_series(old)))
     queue_id = await create(world, later())
     await world.turns(2)
     del world.store.documents[old.collection]
     with pytest.raises(NotNow, match=f"workflow {queue_id} is running and relies on records"):
         await world.manager.remove(old.queue_id, data=True)
-    assert [one for one in await world.deps.coverage.of(old.series) if one.verdict is Verdict.STORED] == before
+    assert [one for one in await world.deps.coverage.of(loaded_series(old)) if one.verdict is Verdict.STORED] == before
     await world.manager.stop(queue_id)
     assert (await run_to_its_end(world, queue_id)).status is Status.INTERRUPTED
     await world.manager.remove(old.queue_id, data=True)
-    assert old.collection not in [one.collection for one in await world.deps.coverage.of(old.series)]
+    assert old.collection not in [one.collection for one in await world.deps.coverage.of(loaded_series(old))]
 
 
 async def test_without_its_data_a_workflow_is_removed_whoever_relies_on_them(world: World) -> None:
@@ -159,8 +173,8 @@ async def test_what_is_gone_before_the_proof_is_loaded_again(world: World) -> No
     del world.store.documents[old.collection]
     workflow = await run_to_its_end(world, queue_id)
     assert workflow.status is Status.FINISHED
-    assert workflow.proof is not None
-    assert (workflow.repairs, workflow.proof.expected, workflow.proof.stored) == (1, 2880, 2880)
+    assert proof_of(workflow) is not None
+    assert (workflow.repairs, the_proof(workflow).expected, the_proof(workflow).stored) == (1, 2880, 2880)
     assert len(world.store.documents[OTHER]) == 2880
     await statements_hold(world, workflow)
 
@@ -178,14 +192,14 @@ async def test_a_range_that_is_all_there_is_proven_too_and_repaired(
         world.store.documents[old.collection].pop(key, None)  # after the coverage was counted for the plan
         return known
 
-    monkeypatch.setattr(executor, "verified", losing)
+    monkeypatch.setattr(history_form, "verified", losing)
     workflow = await run_to_its_end(world, queue_id)
     assert workflow.status is Status.FINISHED
-    assert workflow.plan is not None
-    assert workflow.proof is not None
-    assert (workflow.plan.load, workflow.repairs) == ((), 1)
+    assert plan_of(workflow) is not None
+    assert proof_of(workflow) is not None
+    assert (the_plan(workflow).load, workflow.repairs) == ((), 1)
     assert list(world.store.documents[OTHER]) == [key]
-    assert [(s.verdict.value, s.records, s.collection) for s in workflow.proof.segments] == [
+    assert [(s.verdict.value, s.records, s.collection) for s in the_proof(workflow).segments] == [
         ("stored", 7, old.collection),
         ("stored", 1, OTHER),
         ("stored", 1432, old.collection),
@@ -208,7 +222,7 @@ async def test_whatever_the_order_coverage_is_true_and_nothing_finished_lacks_an
         async def load(world: World = world, request: Workflow = request) -> None:
             await world.deps.workflows.create(request)
             known = await verified(world.deps, request)
-            assert known.series == request.series
+            assert known.series == loaded_series(request)
 
         async def remove(world: World = world, old: Workflow = old) -> None:
             try:
@@ -224,8 +238,8 @@ async def test_whatever_the_order_coverage_is_true_and_nothing_finished_lacks_an
         await statements_hold(world, old)
         workflow = await run_to_its_end(world, request.queue_id)
         assert workflow.status is Status.FINISHED
-        assert workflow.proof is not None
-        assert (workflow.proof.expected, workflow.proof.stored) == (2880, 2880), steps
+        assert proof_of(workflow) is not None
+        assert (the_proof(workflow).expected, the_proof(workflow).stored) == (2880, 2880), steps
         await statements_hold(world, old)
         await world.die()
 
@@ -264,7 +278,7 @@ async def test_a_manager_that_dies_while_it_removes_leaves_nothing_that_is_calle
         world = World(clock=ManualClock(NOW))
         await world.start()
         old = await ended_and_stored(world)
-        await Rollups(world.store).write(old.series, [("1d", DAY_START, "mark", [])])
+        await Rollups(world.store).write(loaded_series(old), [("1d", DAY_START, "mark", [])])
         kill_at(world, number)
         try:
             await world.manager.remove(old.queue_id, data=True)
@@ -275,7 +289,7 @@ async def test_a_manager_that_dies_while_it_removes_leaves_nothing_that_is_calle
         await world.start()
         await world.deps.removal.finish_all()
         await statements_hold(world, old)
-        known = await world.deps.coverage.known(old.series)
+        known = await world.deps.coverage.known(loaded_series(old))
         covered = any(segment.verdict is Verdict.STORED for segment in known.segments)
         assert known.leftovers == ()
         assert covered is (old.collection in world.store.documents), "records without coverage are tidied up"
@@ -304,7 +318,7 @@ async def test_a_manager_that_dies_in_retention_drops_the_collection_later(tmp_p
         old = await ended_and_stored(world)
         policy = replace(world.policy, retention=(RetentionRule("btcusdt_*", 5),))
         retained = ObjectFolder(tmp_path / str(number))
-        await Rollups(world.store).write(old.series, [("1d", DAY_START, "mark", [])])
+        await Rollups(world.store).write(loaded_series(old), [("1d", DAY_START, "mark", [])])
         kill_at(world, number)
         try:
             await CollectionRetention(replace(world.deps, policy=policy, retained=retained)).apply()
@@ -317,7 +331,7 @@ async def test_a_manager_that_dies_in_retention_drops_the_collection_later(tmp_p
         await CollectionRetention(replace(world.deps, policy=policy, retained=retained)).apply()
         assert old.collection not in world.store.documents
         assert not world.store.documents[ROLLUPS]
-        known = await world.deps.coverage.known(old.series)
+        known = await world.deps.coverage.known(loaded_series(old))
         assert {(one.verdict, one.cause) for one in known.segments} == {(Verdict.EXPIRED, "retention")}
         assert known.leftovers == ()
     assert died >= 2
@@ -354,7 +368,7 @@ async def test_a_second_copy_goes_also_if_the_manager_dies_over_it() -> None:
             proof = await prove(world.deps, workflow, plan, ask=True)
             assert proof.stored == 2880
         assert counts(world) == {OTHER: 2880}
-        assert (await world.deps.coverage.known(old.series)).leftovers == ()
+        assert (await world.deps.coverage.known(loaded_series(old))).leftovers == ()
 
 
 async def test_what_another_workflow_is_storing_is_not_taken_for_a_copy(world: World) -> None:
@@ -388,9 +402,9 @@ async def test_a_removal_meets_what_is_about_to_change_the_coverage(world: World
     """It changes nothing in it, and what was read before it is out of date all the same."""
     plan = Plan(exchange_now_ms=NOW, until_ms=FIRST.stop if over else FIRST.start)
     queue_id = await create(
-        world, replace(accepted(), status=Status.INTERRUPTED, ended_ms=NOW, surveyed=True, plan=plan)
+        world, changed(accepted(), status=Status.INTERRUPTED, ended_ms=NOW, surveyed=True, plan=plan)
     )
-    series = accepted().series
+    series = loaded_series(accepted())
     await world.deps.coverage.lay_over(series, [stored(OTHER, SECOND)])
     before = world.store.states[COVERAGE, series.id]
     await world.manager.remove(queue_id)

@@ -12,9 +12,9 @@ import pytest
 
 from streamforge.manager.books.store import BookReader
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.retention.driver import Retention
 from streamforge.manager.retention.segment_retention import LOOK_EVERY_S, SegmentRetention
-from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError

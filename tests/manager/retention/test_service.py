@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from streamforge.manager.coverage.leftovers import Leftover
+from streamforge.manager.engine.document import Status
+from streamforge.manager.engine.refusals import NotNow
 from streamforge.manager.retention.service import RecordRemoval
-from streamforge.manager.use_cases import NotNow
-from streamforge.manager.workflow import Status
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.series import Series

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.policy import Policy
 from streamforge.manager.schedules.model import Definition, Run, Schedule
 from streamforge.manager.schedules.store import RUNS_KEPT
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.ports.archive import Archive
@@ -100,7 +101,7 @@ class Rig:
                 await self.world.deps.workflows.change(workflow.queue_id, partial(replace, **ended))
                 span = workflow.span
                 stored = Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.STORED, collection="c")
-                await self.world.deps.coverage.lay_over(workflow.series, [stored])
+                await self.world.deps.coverage.lay_over(loaded_series(workflow), [stored])
         self.dies = dies
 
     async def schedule(self) -> Schedule:

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamforge.manager.engine.document import Failure, Status
+from streamforge.manager.engine.refusals import NotNow
 from streamforge.manager.feed.change_notes import SCHEDULE, Changed
 from streamforge.manager.persistence.reservations import KEY_KEPT_MS
 from streamforge.manager.policy import Policy
 from streamforge.manager.schedules.driver import ScheduleDriver
 from streamforge.manager.schedules.model import Definition, Load, Missed, Run, RunState
 from streamforge.manager.schedules.store import RUNS_KEPT
-from streamforge.manager.use_cases import NotNow, StartRequest
-from streamforge.manager.workflow import Failure, Status
+from streamforge.manager.use_cases import StartRequest
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.series import Series

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.workflows.history.model import History
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
 from streamforge_utils.model.kinds.candles import KIND
 from tests.doubles.memoryarchive import MemoryArchive, published
@@ -60,7 +61,7 @@ async def test_of_requests_alone_no_archive_is_asked_and_the_workflows_ask_none(
     exchange.listed = [replace(exchange.listed[0], symbol="BTCUSDT")]
     await rig.later(30 * MINUTE_MS)
     await rig.turn()
-    assert [(one.symbol, one.source) for one in await rig.workflows()] == [("BTCUSDT", SourceChoice.REST)]
+    assert [(one.symbol, one.part(History).source) for one in await rig.workflows()] == [("BTCUSDT", SourceChoice.REST)]
 
 
 async def test_of_files_alone_it_is_refused_where_there_is_no_archive() -> None:

@@ -9,16 +9,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge.manager.execution.analysis_plan import plan_analysis
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.models.store import KnownModel
 from streamforge.manager.schedules.model import Definition, RunState
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflows.analyses.model import analysis_of
+from streamforge.manager.workflows.analyses.model_input import ScoreInput
+from streamforge.manager.workflows.analyses.plan import plan_analysis
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from tests.manager.execution.world import exchange_of
 from tests.manager.models.published_models import publish
 from tests.manager.schedules.schedule_rig import START_MS, Rig
-from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, replace
+from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, replace, the_analysis
 
 MODEL: dict[str, Any] = {
     "name": "daily",
@@ -45,12 +47,11 @@ async def rig(tmp_path: Path) -> Rig:
 
 
 async def scores(rig: Rig) -> list[Workflow]:
-    return [one for one in (await rig.workflows())[::-1] if one.scores is not None]
+    return [one for one in (await rig.workflows())[::-1] if isinstance(analysis_of(one), ScoreInput)]
 
 
 def moments(workflow: Workflow) -> list[int]:
-    assert workflow.scores is not None
-    return [*workflow.scores.order(workflow.span).times]
+    return [*the_analysis(workflow).order(workflow.span).times]
 
 
 async def end(rig: Rig, workflow: Workflow) -> None:
@@ -68,9 +69,10 @@ async def test_each_run_scores_what_came_since_the_last_and_nothing_where_nothin
     await rig.later(30 * MINUTE_MS)
     await rig.turn()
     (first,) = await scores(rig)
-    assert first.scores is not None
-    assert (first.scores.name, first.scores.run_id, first.labels) == ("daily", "run", {"desk": "a"})
-    assert first.scores.batch, "what lacks is loaded first"
+    made = the_analysis(first)
+    assert isinstance(made, ScoreInput)
+    assert (made.name, made.run_id, first.labels) == ("daily", "run", {"desk": "a"})
+    assert made.batch, "what lacks is loaded first"
     assert moments(first) == [DAY_START - 2 * DAY_MS, DAY_START - DAY_MS, DAY_START]
     await end(rig, first)
     await rig.turn()
@@ -128,15 +130,14 @@ async def test_scores_of_an_earlier_run_are_not_made_once_the_model_was_trained_
     await rig.turn()
     (workflow,) = await scores(rig)
     deps = rig.world.deps
-    assert workflow.scores is not None
     await deps.models.change("daily", lambda known: msgspec.structs.replace(known, run_id="run2"))
     with pytest.raises(
         PermanentError, match=r"was trained again and is run run2 now, and these scores are of its run run"
     ):
-        await plan_analysis(deps, workflow, workflow.scores)
+        await plan_analysis(deps, workflow, the_analysis(workflow))
     await rig.world.deps.models.remove("daily")
     with pytest.raises(PermanentError, match="model daily is gone"):
-        await plan_analysis(deps, workflow, workflow.scores)
+        await plan_analysis(deps, workflow, the_analysis(workflow))
 
 
 async def test_what_is_known_of_a_newer_run_is_not_changed_by_scores_of_an_earlier_one(

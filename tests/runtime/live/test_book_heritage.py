@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamforge.manager.execution.exchange_limits import Budget
+from streamforge.manager.engine.execution.exchange_limits import Budget
 from streamforge.manager.policy import Policy
 from streamforge_utils.model.books.snapshot_requests import Importance
 from streamforge_utils.model.books.trust import Cause, Trust

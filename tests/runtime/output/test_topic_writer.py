@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.manager.lifecycle.job_spec import topics_of
+from streamforge.manager.engine.lifecycle.job_spec import topics_of
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model.errors import PermanentError, RetryableError, TopicFull
 from streamforge_utils.model.messages import EOS_KEY, decode_marker

@@ -15,7 +15,6 @@ from streamforge_utils.ports.store import Document
 from streamforge_utils.runtime.sink.conversion import PART_RECORDS, convert
 from tests.doubles.candles import candle
 
-
 START, MINUTE = 1_722_470_400_000, 60_000
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 """However busy the machine is."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from streamforge import wiring
 from streamforge.cli import terminal
 from streamforge.cli.checks.place_checks import Subject
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.health.findings import careful, works
-from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.workflows.all_forms import register_forms
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.model.usage import shown_size
@@ -123,6 +124,7 @@ async def leftovers(folder: Path) -> str:
         return ""
     sizes, store = wiring.topic_sizes(settings), wiring.make_store(settings)
     count, size, after = 0, 0, None
+    register_forms()
     try:
         workflows = WorkflowStore(store)
         while page := await workflows.find(where={"topics": ["data", "dlq"]}, after=after, limit=500):

@@ -14,8 +14,8 @@ from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.symbol_words import words_of
 from streamforge.manager.schedules import answers as schedule_answers
-from streamforge.manager.workflow import SourceChoice
 from streamforge.manager.workflow_labels import parsed_labels
+from streamforge.manager.workflows.series.model import SourceChoice
 
 if TYPE_CHECKING:
     from rich.text import Text

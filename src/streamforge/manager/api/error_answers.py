@@ -17,7 +17,8 @@ from starlette.responses import Response
 from streamforge.manager.answers import FieldError
 from streamforge.manager.api.problems import ProblemError, invalid, kind_of, printable
 from streamforge.manager.api.routing import wrong_method
-from streamforge.manager.use_cases import Incomplete, KeyReused, NotFound, NotNow
+from streamforge.manager.engine.refusals import NotFound, NotNow
+from streamforge.manager.use_cases import Incomplete, KeyReused
 from streamforge_utils.model.errors import (
     ConfigError,
     ConflictError,

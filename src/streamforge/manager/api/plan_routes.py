@@ -15,8 +15,8 @@ from streamforge.manager.api.request_bodies import Start
 from streamforge.manager.api.routing import SCHEMAS, In, QueueId, StrictRoute, reply
 from streamforge.manager.batches.requests import BatchRequest
 from streamforge.manager.batches.routes import StartBatch
+from streamforge.manager.engine.registry import form_of
 from streamforge.manager.presentation import up_to_date_answer
-from streamforge.manager.repeated_request import repeated_request
 from streamforge.manager.schedules.routes import AddSchedule
 from streamforge.manager.use_cases import UpToDate
 
@@ -68,5 +68,6 @@ async def forecast(body: PlanRequest, to: In) -> Response:
     "its words.",
 )
 async def request(queue_id: QueueId, to: In) -> Response:
-    found = repeated_request(await to.service.get(queue_id))
+    workflow = await to.service.get(queue_id)
+    found = form_of(workflow).requested(workflow)
     return Response(msgspec.json.encode(found), media_type="application/json")

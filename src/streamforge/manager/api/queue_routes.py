@@ -16,9 +16,9 @@ from streamforge.manager.api.request_bodies import ReplayLetters, Start, StartPi
 from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, gives, no_driver_reason, preferred, reply
 from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.dead_letters.model import LetterCode
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.listing_answers import StatusCounts, WorkflowPage
 from streamforge.manager.use_cases import Started, StartRequest, UpToDate
-from streamforge.manager.workflow import Status, Workflow
 from streamforge.manager.workflow_labels import MOST_LABELS, parsed_labels
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.messages import decode_event

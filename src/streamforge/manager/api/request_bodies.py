@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from streamforge.manager import requests
 from streamforge.manager.answers import QUEUE_ID
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.dead_letters.service import MOST_CHOSEN
 from streamforge.manager.use_cases import StartRequest, StepRequest
-from streamforge.manager.workflow import SourceChoice
 from streamforge.manager.workflow_labels import MOST_LABELS
+from streamforge.manager.workflows.series import requests
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import is_live_type, kind_of_type, normal_type
 from streamforge_utils.runtime.input.dead_letter_replay import LetterPlace

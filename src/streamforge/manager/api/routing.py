@@ -15,10 +15,10 @@ from starlette.routing import compile_path
 from streamforge.manager.answers import QUEUE_ID, FieldError
 from streamforge.manager.api.problems import ProblemError
 from streamforge.manager.api.sse import Followers
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.feed.service import Feed
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.use_cases import NotFound
-from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.names import is_queue_id
 from streamforge_utils.ports.clock import Clock

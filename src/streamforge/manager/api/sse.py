@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from streamforge.manager.api.problems import ProblemError
-from streamforge.manager.use_cases import HistoryEvent
+from streamforge.manager.engine.persistence.event_history import HistoryEvent
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.errors import StreamForgeError
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from streamforge.manager.api.queue_routes import ACCEPTED, IdempotencyKey, started_reply
 from streamforge.manager.api.request_bodies import Labels
 from streamforge.manager.api.routing import In, StrictRoute
-from streamforge.manager.topic_requests import TopicRequest
+from streamforge.manager.workflows.topics.requests import TopicRequest
 
 router = APIRouter(route_class=StrictRoute, tags=["workflows"])
 

@@ -16,10 +16,11 @@ import msgspec
 
 from streamforge.manager.batches import store as batch_store
 from streamforge.manager.coverage import store as coverage_store
+from streamforge.manager.engine.persistence import bans, dealt_connects, workflow_store
 from streamforge.manager.graphs import store as graph_store
 from streamforge.manager.health import store_usage
 from streamforge.manager.models import store as model_store
-from streamforge.manager.persistence import bans, dealt_connects, installation, reservations, workflow_store
+from streamforge.manager.persistence import installation, reservations
 from streamforge.manager.retention import removal_notes
 from streamforge.manager.schedules import store as schedule_store
 from streamforge_utils.model.errors import ConfigError, ConflictError, InvalidInput, PermanentError

@@ -15,8 +15,8 @@ from streamforge.manager.bars.store import Rollups, marks_of
 from streamforge.manager.coverage.service import Reports
 from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.presentation import moment_or_none, range_fields
-from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.bar_sums import BarSum, merged
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.coverage import SETTLED, Verdict, without

@@ -8,7 +8,7 @@ import msgspec
 
 from streamforge.manager.answers import CURSOR, Moment, TimeRange, example, meaning, one_of
 from streamforge.manager.batches.model import BATCH_ENDED, CUT_SHORT, BatchStatus, MemberStatus
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.workflows.series.model import SourceChoice
 
 BATCH_ID = "batch-api_candles_1m-20240801-abc123"
 

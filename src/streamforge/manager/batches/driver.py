@@ -18,14 +18,18 @@ from streamforge.manager.batches.model import Batch, BatchStatus, Member, Member
 from streamforge.manager.catalogue.symbols import was_listed
 from streamforge.manager.continuation import LAST, continued, resumed
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.lifecycle.facts import Stop
-from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms
-from streamforge.manager.persistence.workflow_store import Unreadable
-from streamforge.manager.request_notes import with_asked
-from streamforge.manager.requests import archive_loader, check, workflow_of
-from streamforge.manager.use_cases import NotFound, NotNow, StartRequest, UpToDate
-from streamforge.manager.workflow import SourceChoice, Status, Workflow
+from streamforge.manager.engine.document import Status, Workflow
+from streamforge.manager.engine.execution.reconciler import Reconciler
+from streamforge.manager.engine.lifecycle.ban import Banned
+from streamforge.manager.engine.lifecycle.facts import Stop
+from streamforge.manager.engine.lifecycle.retry_policy import backoff_ms
+from streamforge.manager.engine.persistence.workflow_store import Unreadable
+from streamforge.manager.engine.refusals import NotFound, NotNow
+from streamforge.manager.engine.request_notes import with_asked
+from streamforge.manager.retention.driver import Retention
+from streamforge.manager.use_cases import StartRequest, UpToDate
+from streamforge.manager.workflows.series.model import SourceChoice
+from streamforge.manager.workflows.series.requests import archive_loader, check, workflow_of
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.registry import is_live_type, series_of
 from streamforge_utils.model.timeranges import SINCE_LAST, format_ms
@@ -48,11 +52,19 @@ class BatchDriver:
 
     LOOK_EVERY_S = 1.0
 
-    def __init__(self, deps: Dependencies, reconciler: Reconciler, admission: Admission, retry: Retry) -> None:
+    def __init__(
+        self,
+        deps: Dependencies,
+        reconciler: Reconciler,
+        admission: Admission,
+        retry: Retry,
+        retention: Retention,
+    ) -> None:
         self._deps = deps
         self._reconciler = reconciler
         self._admission = admission
         self._retry = retry
+        self._retention = retention
         self._driven: dict[str, DrivenMembers] = {}
         self._loaded = False
         self._nudged = True
@@ -144,7 +156,7 @@ class BatchDriver:
             self.trouble[batch_id] = trouble
         await self._store(batch, driven)
         for queue_id in ended:
-            await self._reconciler.retention.remove_topics_of(queue_id)
+            await self._retention.remove_topics_of(queue_id)
 
     async def _see_ends(self, driven: DrivenMembers, changed: Collection[str]) -> list[str]:
         """Take in how workflows ended; those of them that the batch had made."""

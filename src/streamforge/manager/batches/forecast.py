@@ -12,10 +12,11 @@ from streamforge.manager.batches.symbol_chooser import Chooser
 from streamforge.manager.batches.symbol_selection import SHOWN, shortened
 from streamforge.manager.catalogue.symbols import was_listed
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.refusals import NotNow
 from streamforge.manager.forecaster import WITHIN_S, Forecaster, Room, require_end
 from streamforge.manager.note_codes import NoteCode, Noted, noted, told_by
 from streamforge.manager.plan_answers import BatchForecast, Forecast, SymbolForecast, warnings_of
-from streamforge.manager.use_cases import NotNow, UpToDate
+from streamforge.manager.use_cases import UpToDate
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.model.timeranges import format_ms
 

@@ -8,8 +8,8 @@ import msgspec
 
 from streamforge.manager.batches.model import MEMBERS_A_DOCUMENT, RETRIED, Member, MemberStatus
 from streamforge.manager.batches.store import StoredMembers
+from streamforge.manager.engine.document import Workflow
 from streamforge.manager.failure_codes import FailureCode
-from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_progress import progress_of
 
 _replace = msgspec.structs.replace

@@ -13,8 +13,8 @@ from enum import StrEnum
 
 import msgspec
 
-from streamforge.manager.workflow import SourceChoice
-from streamforge.manager.workflow_document import require_format
+from streamforge.manager.engine.stored_document import require_format
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model import names
 from streamforge_utils.model.timeranges import TimeRange
 

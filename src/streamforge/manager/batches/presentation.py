@@ -10,10 +10,10 @@ from streamforge.manager import answers
 from streamforge.manager.batches import answers as batch_answers
 from streamforge.manager.batches.model import FAILED, Member, MemberStatus
 from streamforge.manager.batches.service import MemberPage, View
-from streamforge.manager.live_answers import live_answer
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.presentation import moment, moment_or_none
-from streamforge.manager.workflow import Status, Workflow
 from streamforge.manager.workflow_progress import progress_of, waiting_for
+from streamforge.manager.workflows.live.answers import live_answer
 from streamforge_utils.model.timeranges import format_ms
 
 FAILURES_SHOWN = 100

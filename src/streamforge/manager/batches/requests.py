@@ -8,9 +8,9 @@ import msgspec
 
 from streamforge.manager.admission import NO_ARCHIVE
 from streamforge.manager.batches.symbol_selection import check_words, is_pattern
-from streamforge.manager.requests import Checked, check
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.workflows.series.model import SourceChoice
+from streamforge.manager.workflows.series.requests import Checked, check
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.timeranges import parse_time_range
 

@@ -16,7 +16,7 @@ from streamforge.manager.batches import presentation as batch_presentation
 from streamforge.manager.batches.model import MOST_SYMBOLS, MemberStatus
 from streamforge.manager.batches.requests import BatchRequest
 from streamforge.manager.batches.service import View
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model.errors import InvalidInput
 
 router = APIRouter(route_class=StrictRoute, tags=["batches"])

@@ -29,15 +29,17 @@ from streamforge.manager.batches.symbol_chooser import Chooser
 from streamforge.manager.batches.symbol_selection import SHOWN, Selection, shortened
 from streamforge.manager.continuation import LAST, LIVE
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.execution.reconciler import Reconciler
+from streamforge.manager.engine.persistence.workflow_store import Unreadable
+from streamforge.manager.engine.refusals import NotFound, NotNow
+from streamforge.manager.engine.request_notes import log_request
 from streamforge.manager.feed.change_notes import BATCH
 from streamforge.manager.persistence.reservations import Reservations
-from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.policy import DAY_MS
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.request_notes import log_request
-from streamforge.manager.use_cases import NotFound, NotNow, lost_cursor
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.retention.driver import Retention
+from streamforge.manager.use_cases import lost_cursor
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.model.spelling import closest
 from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
@@ -99,11 +101,12 @@ class BatchService:
         *,
         retry: Retry,
         symbols: Callable[[], Awaitable[Sequence[SymbolInfo]]],
+        retention: Retention,
     ) -> None:
         self._deps = deps
         self._reservations = reservations
         self.chooser = Chooser(deps, symbols)
-        self._driver = reconciler.batches = BatchDriver(deps, reconciler, admission, retry)
+        self._driver = reconciler.batches = BatchDriver(deps, reconciler, admission, retry, retention)
         self._making = asyncio.Lock()
 
     async def start(self, request: BatchRequest, *, idempotency_key: str | None = None) -> StartedBatch:

@@ -12,7 +12,7 @@ import structlog
 from streamforge.manager.batches.symbol_selection import Selection, is_pattern, select
 from streamforge.manager.catalogue.archived_symbols import ARCHIVED
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model.errors import InvalidInput, StreamForgeError
 from streamforge_utils.model.kinds.registry import is_live_type, kind_of_type
 from streamforge_utils.model.series import check_symbol

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from streamforge.manager.coverage.store import CoverageStore
-from streamforge.manager.persistence.workflow_store import WorkflowStore
-from streamforge.manager.use_cases import NotFound
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.refusals import NotFound
 from streamforge_utils.model.books.records import TYPE
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.daily_collections import Placement

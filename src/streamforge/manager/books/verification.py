@@ -14,8 +14,10 @@ import structlog
 from msgspec.structs import replace
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.interval_comparison import IntervalComparison
 from streamforge.manager.use_cases import Verification
+from streamforge.manager.workflows.live.interval_comparison import IntervalComparison
+from streamforge.manager.workflows.live.model import ledger_of
+from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.model.completeness.interval_survey import Link
 from streamforge_utils.model.coverage import DAMAGED, GONE, Segment, Verdict, overlay, touching
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
@@ -59,7 +61,7 @@ async def verify_segments(deps: Dependencies, series: Series, span: TimeRange | 
             if lacking:
                 await _check_segments(deps, series)
                 suspects.append((part, records, lacking))
-    is_live = any(stored.workflow.series == series for stored in deps.workflows.live.values())
+    is_live = any(loaded_series(stored.workflow) == series for stored in deps.workflows.live.values())
     if suspects and is_live:
         await deps.clock.sleep(AGAIN_S)
     for part, counts, holes in suspects:
@@ -84,7 +86,7 @@ async def _take_back(deps: Dependencies, series: Series, span: TimeRange | None)
     workflows = [one async for one in deps.workflows.of_series(series.symbol, type_of(series))]
     for part in lost:
         for workflow in workflows:
-            ledger = workflow.ledger
+            ledger = ledger_of(workflow)
             if ledger is None or ledger.from_ms is None or ledger.from_ms > part.start_ms:
                 continue
             by_now = await IntervalComparison(deps, workflow, ledger, intervals).stored_by_now(known, part)

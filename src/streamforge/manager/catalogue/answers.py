@@ -9,7 +9,7 @@ import msgspec
 from streamforge import workers
 from streamforge.manager.answers import example, meaning, one_of
 from streamforge.manager.catalogue import schemas
-from streamforge.manager.requests import default_targets
+from streamforge.manager.workflows.series.requests import default_targets
 from streamforge_utils.model.kinds.registry import kinds
 
 

@@ -14,8 +14,8 @@ from streamforge.manager.api.guard import is_unauthenticated
 from streamforge.manager.api.routing import In, StrictRoute, gives, preferred, reply
 from streamforge.manager.catalogue import answers as catalogue_answers
 from streamforge.manager.catalogue import asyncapi, schemas
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.origin import Source
-from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.spelling import did_you_mean
 
 HIDDEN_REASON = "it does not work: the manager's log says why, and so does the answer to a reader's token"

@@ -18,10 +18,10 @@ from streamforge.manager.books import answers as book_answers
 from streamforge.manager.books.presentation import book_answer
 from streamforge.manager.catalogue.symbols import fitting
 from streamforge.manager.coverage import answers as data_answers
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.exports import formats as export
 from streamforge.manager.exports.formats import MEDIA_TYPES, Batch, Format, Times, Writer
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.kinds.registry import check_series, normal_type, series_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, resolve_instant, resolve_time_range

@@ -11,13 +11,16 @@ from msgspec.structs import replace
 
 from streamforge.manager.coverage import answers as data_answers
 from streamforge.manager.coverage.store import CoverageStore, SeriesCoverage
-from streamforge.manager.lifecycle.topic_lifetime import leaves_some
-from streamforge.manager.live_answers import stream_of
-from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.lifecycle.topic_lifetime import leaves_some
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.presentation import series_answer
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.use_cases import Basis, NotFound, Report
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.use_cases import Basis, Report
+from streamforge.manager.workflows.live.answers import stream_of
+from streamforge.manager.workflows.live.model import ledger_of
+from streamforge.manager.workflows.series.model import loaded_series, loads_series, plan_of, planned_span, proof_of
 from streamforge_utils.model.coverage import (
     Segment,
     Verdict,
@@ -72,31 +75,29 @@ class Reports:
 
     async def of_workflow(self, workflow: Workflow) -> Report:
         """What is known of the workflow's range as it was planned. Raises RetryableError."""
-        if not workflow.loads_series:  # there is no series, of which something could be known
-            proof = workflow.proof
-            complete = (
-                proof is not None and proof.complete and (workflow.analysis is None or proof.stored == proof.expected)
-            )
-            return Report(series=workflow.series, basis="workflow", span=None, complete=complete)
-        known = await self._deps.coverage.known(workflow.series)
-        report = self._report(known, "workflow", workflow.planned_span, self._live(workflow.series))
+        if not loads_series(workflow):  # there is no series, of which something could be known
+            proof = workflow.form.proof
+            complete = proof is not None and proof.is_whole
+            return Report(series=loaded_series(workflow), basis="workflow", span=None, complete=complete)
+        known = await self._deps.coverage.known(loaded_series(workflow))
+        report = self._report(known, "workflow", planned_span(workflow), self._live(loaded_series(workflow)))
         return _with_left(report, known, workflow)
 
     async def of_ended(self, workflows: Iterable[Workflow]) -> dict[str, Report]:
         """By queue_id, what is known now of the range of each workflow that has ended and had a plan; it may have
         changed since. Which workflows load the range is left out. Raises RetryableError.
         """
-        ended = [one for one in workflows if one.ended and one.loads_series]
-        planned = [one for one in ended if not (one.plan is None and one.proof is None)]
+        ended = [one for one in workflows if one.ended and loads_series(one)]
+        planned = [one for one in ended if not (plan_of(one) is None and proof_of(one) is None)]
         known: dict[Series, SeriesCoverage] = {}
-        asked = list({one.series: None for one in planned})
+        asked = list({loaded_series(one): None for one in planned})
         for first in range(0, len(asked), _AT_ONCE):
             some = asked[first : first + _AT_ONCE]
             known |= await self._deps.coverage.known_of(some)
         found: dict[str, Report] = {}
         reports: dict[tuple[Series, TimeRange | None], Report] = {}
         for workflow in planned:
-            series, span = workflow.series, workflow.planned_span
+            series, span = loaded_series(workflow), planned_span(workflow)
             if (series, span) not in reports:
                 reports[series, span] = self._report(known[series], "workflow", span)
                 await asyncio.sleep(0)  # leases and events do not wait for a list
@@ -173,7 +174,7 @@ class Reports:
             opens_ms = rule.ceil(span.start_ms, grid_ms)
             found = clip(found, TimeRange(opens_ms, span.end_ms)) if opens_ms < span.end_ms else ()
             found = rule.counted(found, grid_ms)
-        loading = [one for one in live if (s := one.planned_span) is not None and s.intersection(span) is not None]
+        loading = [one for one in live if (s := planned_span(one)) is not None and s.intersection(span) is not None]
         return Report(series=known.series, basis=basis, span=span, segments=found, loading=loading)
 
     def _now_ms(self, known: SeriesCoverage) -> int:
@@ -182,7 +183,7 @@ class Reports:
 
     def _live(self, series: Series) -> Sequence[Workflow]:
         live = [stored.workflow for stored in self._deps.workflows.live.values()]
-        mine = [one for one in live if one.symbol == series.symbol and one.series == series]
+        mine = [one for one in live if one.symbol == series.symbol and loaded_series(one) == series]
         return sorted(mine, key=lambda one: one.created_ms)
 
     def _life(self, known: SeriesCoverage, asked: TimeRange | None) -> TimeRange | None:
@@ -223,10 +224,10 @@ class Reports:
 
 def _with_left(report: Report, known: SeriesCoverage, workflow: Workflow) -> Report:
     """The report with what a live workflow has left on its topic at its end, as far as nobody has it."""
-    last_ms, span = stream_of(workflow).last_time, report.span
-    if not workflow.ended or workflow.ledger is None or last_ms is None or not leaves_some(workflow):
+    last_ms, span, ledger = stream_of(workflow).last_time, report.span, ledger_of(workflow)
+    if not workflow.ended or ledger is None or last_ms is None or not leaves_some(workflow):
         return report
-    begin_ms, end_ms = workflow.ledger.stream_ms if span is None else span.end_ms, rule_of(known.series).next(last_ms)
+    begin_ms, end_ms = ledger.stream_ms if span is None else span.end_ms, rule_of(known.series).next(last_ms)
     if end_ms <= begin_ms:
         return report
     rest = lacking(known.segments, TimeRange(begin_ms, end_ms))
@@ -236,7 +237,7 @@ def _with_left(report: Report, known: SeriesCoverage, workflow: Workflow) -> Rep
 
 
 def _asked(known: SeriesCoverage, live: Sequence[Workflow]) -> TimeRange | None:
-    spans = [one.span for one in live if one.plan is None]
+    spans = [one.span for one in live if plan_of(one) is None]
     spans += [span for span in (extent(known.segments),) if span is not None]
     if not spans:
         return None

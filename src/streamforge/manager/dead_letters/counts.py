@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from streamforge.manager.dead_letters.answers import LetterCounts, LetterCountsPage, ReasonCount
 from streamforge.manager.dead_letters.model import LetterCode, code_of
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.persistence.workflow_store import Unreadable
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.persistence.workflow_store import Unreadable
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import PermanentError
 

@@ -1,12 +1,9 @@
-"""Why a record is a dead letter, in codes for programs, and which of them chosen replays have read. Pure."""
+"""Why a record is a dead letter, in codes for programs."""
 
 from __future__ import annotations
 
 import re
 from enum import StrEnum
-
-from streamforge.manager.workflow import StepStatus, Workflow
-from streamforge_utils.model.topic_reading import PartitionRange, union
 
 
 class LetterCode(StrEnum):
@@ -42,15 +39,3 @@ _BEGINNINGS = (
 def code_of(reason: str) -> LetterCode:
     """The code of a dead letter's reason."""
     return next((code for code, begins in _BEGINNINGS if begins.match(reason)), LetterCode.OTHER)
-
-
-def read_letters(workflow: Workflow) -> tuple[PartitionRange, ...]:
-    """Their offsets in its topic of dead letters, sorted; its sinks may have committed less, or more.
-
-    A replay counts once each sink has come to its end: what it did not store has come to the end of the topic again.
-    """
-    replays = [step for step in workflow.steps if step.replay]
-    if not replays or any(step.status is not StepStatus.FINISHED for step in replays):
-        return workflow.letters_read
-    chosen = [PartitionRange.parse_setting(text) for step in replays for text in step.letters]
-    return union((*workflow.letters_read, *chosen), most=None) if chosen else ()  # all was read, and committed

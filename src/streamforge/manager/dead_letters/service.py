@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from streamforge.manager.dead_letters.model import code_of, read_letters
+from streamforge.manager.dead_letters.model import code_of
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.lifecycle.facts import Replay, Request
-from streamforge.manager.use_cases import DeadLetter, DeadLetterPage, NotNow
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.lifecycle.facts import Replay, Request
+from streamforge.manager.engine.lifecycle.rounds import read_letters
+from streamforge.manager.engine.refusals import NotNow
+from streamforge.manager.use_cases import DeadLetter, DeadLetterPage
+from streamforge.manager.workflows.series.model import plan_of
 from streamforge_utils.model.topic_reading import PartitionRange, union
 from streamforge_utils.runtime.input.dead_letter_replay import LetterPlace
 
@@ -72,7 +75,7 @@ class DeadLetterService:
             workflow = await self._get(queue_id)
             if not workflow.ended:
                 raise NotNow(f"workflow {queue_id} is {workflow.status.value}: dead letters are replayed after its end")
-            if workflow.plan is None or not await self._deps.dead_letters.outstanding(workflow):
+            if plan_of(workflow) is None or not await self._deps.dead_letters.outstanding(workflow):
                 raise NotNow(f"workflow {queue_id} has no dead letters to replay (they are kept for a limited time)")
             chosen = await self._outstanding(workflow, frozenset(letters)) if letters else ()
             passed = await self._deps.dead_letters.passed(workflow) if read_letters(workflow) else ()

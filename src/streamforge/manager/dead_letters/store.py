@@ -9,9 +9,9 @@ from itertools import islice
 
 import msgspec
 
-from streamforge.manager.dead_letters.model import read_letters
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.lifecycle.rounds import read_letters
 from streamforge.manager.use_cases import DeadLetter, DeadLetterPage
-from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.topic_reading import PartitionRange, total

@@ -11,11 +11,12 @@ from streamforge.manager.books.verification import verify_segments
 from streamforge.manager.coverage.record_count import counted
 from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.requests import check, workflow_of
+from streamforge.manager.engine.document import Status, Workflow
 from streamforge.manager.retention.maintenance import tried_again_later
 from streamforge.manager.retention.service import relies_on
 from streamforge.manager.use_cases import StartRequest, Verification
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflows.history.model import history_of
+from streamforge.manager.workflows.series.requests import check, workflow_of
 from streamforge_utils.model.coverage import Segment, Verdict, touching
 from streamforge_utils.model.kinds.registry import rule_of, type_of
 from streamforge_utils.model.series import Series
@@ -128,7 +129,8 @@ class Verifier:
         """Of each range the latest workflow that a verification started for a part of it, where there is one."""
         found: dict[TimeRange, Workflow] = {}
         async for workflow in self._deps.workflows.of_series(symbol, type_name):
-            for span in ranges if workflow.verification else ():
+            history = history_of(workflow)
+            for span in ranges if history is not None and history.verification else ():
                 if workflow.span.intersection(span) is not None:
                     found.setdefault(span, workflow)
             if len(found) == len(ranges):

@@ -16,9 +16,9 @@ from streamforge.manager.api.problems import ProblemError, invalid
 from streamforge.manager.api.queue_routes import EVENT_STREAM, FollowResponse
 from streamforge.manager.api.routing import In, StrictRoute
 from streamforge.manager.api.sse import Followers
+from streamforge.manager.engine.document import Status
+from streamforge.manager.engine.refusals import NotNow
 from streamforge.manager.feed.service import Feed, FeedReader
-from streamforge.manager.use_cases import NotNow
-from streamforge.manager.workflow import Status
 
 router = APIRouter(route_class=StrictRoute, tags=["workflows"])
 

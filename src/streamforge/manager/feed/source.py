@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from streamforge.manager.batches.service import BatchService, View
 from streamforge.manager.coverage.service import Reports
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.feed.change_notes import ChangeNotes
 from streamforge.manager.schedules.service import Listed, ScheduleService
-from streamforge.manager.use_cases import NotFound, Report
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.use_cases import Report
 from streamforge_utils.model.errors import ConfigError
 
 

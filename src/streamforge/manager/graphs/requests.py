@@ -9,12 +9,14 @@ import msgspec
 
 from streamforge.analytics.graphs.definition import GraphDefinition, read_definition
 from streamforge.analytics.graphs.order import check_graph_name, check_type, interval_of
-from streamforge.manager.analysis_requests import check_inputs, one_step_workflow
-from streamforge.manager.graph_input import TARGET, TYPE, GraphInput
-from streamforge.manager.requests import checked_step
+from streamforge.manager.analysis_requests import check_inputs
+from streamforge.manager.engine.document import Workflow
 from streamforge.manager.use_cases import StepRequest
-from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_labels import check_labels
+from streamforge.manager.workflows.analyses.graph_input import TARGET, TYPE, GraphInput
+from streamforge.manager.workflows.analyses.model import Analysis
+from streamforge.manager.workflows.one_step import one_step_workflow
+from streamforge.manager.workflows.series.requests import checked_step
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
 
@@ -89,11 +91,13 @@ def workflow_of_graph(checked: CheckedGraph, symbols: Sequence[str], batch: str,
         span=checked.span,
         labels=checked.labels,
         created_ms=now_ms,
-        graph=GraphInput(
-            graph=checked.graph,
-            definition=checked.definition,
-            type=checked.type,
-            symbols=tuple(symbols),
-            batch=batch,
+        form=Analysis(
+            made=GraphInput(
+                graph=checked.graph,
+                definition=checked.definition,
+                type=checked.type,
+                symbols=tuple(symbols),
+                batch=batch,
+            )
         ),
     )

@@ -13,13 +13,15 @@ from streamforge.analytics.graphs.order import check_graph_name, node_key
 from streamforge.manager.admission import Admission
 from streamforge.manager.analysis_inputs import AnalysisInputs, nothing_known
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.analysis_objects import name_held
-from streamforge.manager.graph_input import TYPE, GraphInput
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.refusals import NotFound, NotNow
+from streamforge.manager.engine.request_notes import log_request
 from streamforge.manager.graphs.requests import CheckedGraph, GraphRequest, check_graph, workflow_of_graph
 from streamforge.manager.graphs.store import KnownGraph
-from streamforge.manager.request_notes import log_request
-from streamforge.manager.use_cases import NotFound, NotNow, Started
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.use_cases import Started
+from streamforge.manager.workflows.analyses.graph_input import TYPE, GraphInput
+from streamforge.manager.workflows.analyses.model import graph_of
+from streamforge.manager.workflows.analyses.objects import name_held
 from streamforge_utils.model.errors import DamagedFile, InvalidInput, PermanentError
 from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.ports.object_store import NoObject
@@ -96,7 +98,7 @@ class GraphService:
     def _require_alike(self, graph: str, definition_id: str) -> None:
         """Raises InvalidInput where a workflow makes a graph of that name by another definition."""
         for stored in self._deps.workflows.live.values():
-            made = stored.workflow.graph
+            made = graph_of(stored.workflow)
             if made is not None and made.graph == graph and made.definition.id != definition_id:
                 raise InvalidInput(
                     "graph",
@@ -108,7 +110,7 @@ class GraphService:
         """Raises InvalidInput where a workflow that was not finished has left snapshots of another definition, or it is
         not known of which."""
         latest = await anext(self._deps.workflows.of_series(graph.upper(), TYPE), None)
-        made = None if latest is None else latest.graph
+        made = None if latest is None else graph_of(latest)
         if (made is None or made.definition.id != definition_id) and await self._left(graph):
             told = f"by another definition, of workflow {latest.queue_id}" if latest else "that nobody knows of"
             raise InvalidInput(
@@ -228,7 +230,8 @@ class GraphService:
             if not names and not collections:
                 raise await nothing_known(self._deps.graphs, "graph", graph)
         for stored in self._deps.workflows.live.values():
-            if stored.workflow.graph is not None and stored.workflow.graph.graph == graph:
+            made = graph_of(stored.workflow)
+            if made is not None and made.graph == graph:
                 raise NotNow(f"workflow {stored.workflow.queue_id} makes graph {graph}: stop it first")
         await self._require_own(graph)  # a load may have been given such a name since
         if known is not None:

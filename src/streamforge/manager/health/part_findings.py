@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from streamforge.manager.engine.lifecycle.ban import Ban
 from streamforge.manager.health.findings import (
     FindingCode,
     careful,
@@ -14,7 +15,6 @@ from streamforge.manager.health.findings import (
     works,
 )
 from streamforge.manager.health.room import room_in_database, room_on_disk, room_unknown
-from streamforge.manager.lifecycle.retry_policy import Ban
 from streamforge.manager.schedules.service import Listed
 from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.model.usage import Sample

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.engine.execution.reconciler import Reconciler
 from streamforge.manager.persistence.installation import instant
 from streamforge_utils.model.errors import StreamForgeError
 

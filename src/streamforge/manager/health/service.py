@@ -12,8 +12,11 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.exchange_limits import WEIGHT_WINDOW_MS
-from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.engine.document import Status
+from streamforge.manager.engine.execution.exchange_limits import WEIGHT_WINDOW_MS
+from streamforge.manager.engine.execution.reconciler import Reconciler
+from streamforge.manager.engine.lifecycle.ban import Ban
+from streamforge.manager.engine.lifecycle.launches import live
 from streamforge.manager.health import answers as health_answers
 from streamforge.manager.health.answer_cache import Kept
 from streamforge.manager.health.findings import VERDICTS
@@ -29,11 +32,8 @@ from streamforge.manager.health.part_findings import (
 )
 from streamforge.manager.health.readiness import ReadinessProbe
 from streamforge.manager.health.store_usage import UsageSamples
-from streamforge.manager.lifecycle.launches import live
-from streamforge.manager.lifecycle.retry_policy import Ban
 from streamforge.manager.presentation import moment, moment_or_none
 from streamforge.manager.schedules.service import Listed, ScheduleService
-from streamforge.manager.workflow import Status
 from streamforge.version import installed_version
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.usage import Sample, full_at_ms, growth_per_day, with_sample

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import msgspec
 
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.document import Attempt, Step, Workflow
+from streamforge.manager.engine.refusals import NotFound
 from streamforge.manager.logs.answers import AttemptLog, Logs
 from streamforge.manager.logs.store import lines_of
-from streamforge.manager.use_cases import NotFound
-from streamforge.manager.workflow import Attempt, Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput
 

@@ -14,12 +14,14 @@ from streamforge.analytics.models.dataset_definition import DatasetDefinition, b
 from streamforge.analytics.models.evaluation_settings import EvaluationSettings
 from streamforge.analytics.models.folds import FoldRules, folds
 from streamforge.analytics.models.scoring_order import scores_of
-from streamforge.manager.analysis_requests import check_inputs, one_step_workflow
-from streamforge.manager.model_input import SCORE_TYPE, TARGET, TYPE, ModelInput, ScoreInput
-from streamforge.manager.requests import checked_step
+from streamforge.manager.analysis_requests import check_inputs
+from streamforge.manager.engine.document import Workflow
 from streamforge.manager.use_cases import StepRequest
-from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_labels import check_labels
+from streamforge.manager.workflows.analyses.model import Analysis
+from streamforge.manager.workflows.analyses.model_input import SCORE_TYPE, TARGET, TYPE, ModelInput, ScoreInput
+from streamforge.manager.workflows.one_step import one_step_workflow
+from streamforge.manager.workflows.series.requests import checked_step
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.bars import bar_interval
 from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
@@ -163,7 +165,7 @@ def workflow_of_scores(
         span=span,
         labels=check_labels(request.labels),
         created_ms=now_ms,
-        scores=made,
+        form=Analysis(made=made),
     )
 
 
@@ -179,7 +181,7 @@ def workflow_of_model(checked: CheckedModel, made: ModelInput, *, code: str, now
         span=checked.span,
         labels=checked.labels,
         created_ms=now_ms,
-        model=made,
+        form=Analysis(made=made),
     )
 
 

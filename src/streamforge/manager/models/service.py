@@ -11,8 +11,9 @@ from streamforge.manager.admission import Admission
 from streamforge.manager.analysis_inputs import AnalysisInputs, nothing_known
 from streamforge.manager.analysis_requests import LEAST_RANKED
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.analysis_objects import name_held
-from streamforge.manager.model_input import TARGET, ScoreInput
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.refusals import NotNow
+from streamforge.manager.engine.request_notes import log_request
 from streamforge.manager.models.requests import (
     ModelRequest,
     ScoreRequest,
@@ -22,9 +23,10 @@ from streamforge.manager.models.requests import (
     workflow_of_scores,
 )
 from streamforge.manager.models.store import KnownModel
-from streamforge.manager.request_notes import log_request
-from streamforge.manager.use_cases import NotNow, Started, StepRequest
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.use_cases import Started, StepRequest
+from streamforge.manager.workflows.analyses.model import analysis_of, model_of
+from streamforge.manager.workflows.analyses.model_input import TARGET, ModelInput, ScoreInput
+from streamforge.manager.workflows.analyses.objects import name_held
 from streamforge_utils.model.errors import DamagedFile, InvalidInput, PermanentError
 from streamforge_utils.ports.object_store import NoObject
 
@@ -58,7 +60,8 @@ class ModelService:
 
         async with name_held(self._deps, "model", made.name):
             for stored in self._deps.workflows.live.values():
-                if stored.workflow.model is not None and stored.workflow.model.name == made.name:
+                other = model_of(stored.workflow)
+                if other is not None and other.name == made.name:
                     raise InvalidInput(
                         "name",
                         f"workflow {stored.workflow.queue_id} trains model {made.name}, and the name means the latest "
@@ -147,8 +150,8 @@ class ModelService:
         if known is None and not names:
             raise await nothing_known(self._deps.models, "model", name)
         for stored in self._deps.workflows.live.values():
-            used = stored.workflow.model or stored.workflow.scores
-            if used is not None and used.name == name:
+            used = analysis_of(stored.workflow)
+            if isinstance(used, ModelInput | ScoreInput) and used.name == name:
                 raise NotNow(f"workflow {stored.workflow.queue_id} uses model {name}: stop it first")
         await self._require_own(name)
         if known is not None:

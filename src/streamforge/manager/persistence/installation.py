@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
+from streamforge.manager.engine.refusals import NotNow
 from streamforge.manager.origin import Origin, called, shown_choice
-from streamforge.manager.use_cases import NotNow
 from streamforge_utils.model.errors import ConfigError, ConflictError, OtherExchange, StreamForgeError
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange, Identity

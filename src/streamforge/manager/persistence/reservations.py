@@ -15,10 +15,11 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from streamforge.manager.persistence.workflow_store import KIND as WORKFLOW_KIND
-from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.persistence.workflow_store import KIND as WORKFLOW_KIND
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.use_cases import KeyReused, StartRequest
-from streamforge.manager.workflow import SourceChoice, Workflow
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import ConflictError, DamagedFile, RetryableError
 from streamforge_utils.model.messages import DECODE_ERRORS

@@ -16,18 +16,20 @@ import structlog
 
 from streamforge.manager.bars.store import Rollups
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.executor import Executor
-from streamforge.manager.execution.inbox import Inbox
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.execution.executor import Executor
+from streamforge.manager.engine.execution.inbox import Inbox
+from streamforge.manager.engine.lifecycle.findings import Fact, TopicsRemoved
+from streamforge.manager.engine.lifecycle.job_spec import readers_of
+from streamforge.manager.engine.lifecycle.topic_lifetime import due_removal, may_trim
 from streamforge.manager.health.store_usage import StoreUsageMonitor
-from streamforge.manager.lifecycle.facts import Fact, TopicsRemoved
-from streamforge.manager.lifecycle.job_spec import readers_of
-from streamforge.manager.lifecycle.topic_lifetime import due_removal, may_trim
 from streamforge.manager.policy import kept_ms
 from streamforge.manager.retention.collection_export import CollectionExport, Exported, new_token
 from streamforge.manager.retention.maintenance import each_alone, tried_again_later
 from streamforge.manager.retention.segment_removal import SegmentRemoval
 from streamforge.manager.retention.segment_retention import SegmentRetention
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflows.live.model import passed_ms
+from streamforge.manager.workflows.series.model import claimed_span, loaded_series
 from streamforge_utils.model.daily_collections import DAY_MS, base_and_day
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.registry import kind_of
@@ -263,10 +265,9 @@ def _uses(workflow: Workflow, collection: str, places: Places) -> bool:
 
     What one without an end has proven is behind it, but for what lies in the collection to which it writes.
     """
-    passed_ms = 0 if workflow.ledger is None else workflow.ledger.proven_ms or 0
     if workflow.placement.holds(collection):
         day = base_and_day(collection) if workflow.daily else None
-        if day is None or day[1] + DAY_MS > passed_ms:
+        if day is None or day[1] + DAY_MS > passed_ms(workflow):
             return True  # what is not compared yet may lie there
-    mine = (span for series, span in places if series == workflow.series and span.end_ms > passed_ms)
-    return any(workflow.claimed_span.intersection(span) is not None for span in mine)
+    mine = (span for series, span in places if series == loaded_series(workflow) and span.end_ms > passed_ms(workflow))
+    return any(claimed_span(workflow).intersection(span) is not None for span in mine)

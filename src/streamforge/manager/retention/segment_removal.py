@@ -5,7 +5,9 @@ from __future__ import annotations
 import structlog
 
 from streamforge.manager.coverage.store import CoverageStore
-from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
+from streamforge.manager.workflows.live.model import passed_ms
+from streamforge.manager.workflows.series.model import claimed_span, loaded_series
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, segment_prefix
 from streamforge_utils.model.coverage import stored_spans
 from streamforge_utils.model.errors import StreamForgeError
@@ -49,8 +51,11 @@ class SegmentRemoval:
         """Whether a live workflow has not proven all of `span` yet."""
         for stored in self._workflows.live.values():
             workflow = stored.workflow
-            passed_ms = 0 if workflow.ledger is None else workflow.ledger.proven_ms or 0
-            if workflow.series == series and workflow.claimed_span.intersection(span) and span.end_ms > passed_ms:
+            if (
+                loaded_series(workflow) == series
+                and claimed_span(workflow).intersection(span)
+                and span.end_ms > passed_ms(workflow)
+            ):
                 return True
         return False
 

@@ -15,11 +15,12 @@ from streamforge.manager.coverage.leftovers import Leftover
 from streamforge.manager.coverage.placed_records import day_of
 from streamforge.manager.coverage.record_count import beside, key_range
 from streamforge.manager.coverage.store import CoverageStore
-from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.document import Workflow
+from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
+from streamforge.manager.engine.refusals import NotNow
 from streamforge.manager.retention.maintenance import each_alone
 from streamforge.manager.retention.segment_removal import SegmentRemoval
-from streamforge.manager.use_cases import NotNow
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflows.series.model import claimed_span, loaded_series
 from streamforge_utils.model.coverage import stored_spans, without
 from streamforge_utils.model.daily_collections import Placement, base_and_day
 from streamforge_utils.model.kinds.registry import kind_of
@@ -111,9 +112,9 @@ class RecordRemoval:
 
     def _is_written(self, series: Series, one: Leftover) -> bool:
         return any(
-            workflow.series == series
+            loaded_series(workflow) == series
             and workflow.placement.holds(one.collection)
-            and workflow.claimed_span.intersection(one.span)
+            and claimed_span(workflow).intersection(one.span)
             for workflow in (stored.workflow for stored in self._workflows.live.values())
         )
 
@@ -166,6 +167,6 @@ def relies_on(workflows: WorkflowStore, series: Series, span: TimeRange) -> Work
     """A live workflow whose range of the series has a part in `span`: its proof speaks of all of it."""
     for stored in workflows.live.values():
         workflow = stored.workflow
-        if workflow.series == series and workflow.claimed_span.intersection(span) is not None:
+        if loaded_series(workflow) == series and claimed_span(workflow).intersection(span) is not None:
             return workflow
     return None

@@ -8,7 +8,7 @@ import msgspec
 
 from streamforge.manager.answers import Moment, example, meaning, one_of
 from streamforge.manager.schedules.model import Missed, RunState
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.workflows.series.model import SourceChoice
 
 
 class ScheduleLoad(msgspec.Struct, frozen=True, kw_only=True):

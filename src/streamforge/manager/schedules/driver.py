@@ -19,6 +19,8 @@ from streamforge.manager.batches.symbol_chooser import Chooser
 from streamforge.manager.batches.symbol_selection import is_pattern
 from streamforge.manager.catalogue.symbols import fitting
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.document import Status
+from streamforge.manager.engine.refusals import NotFound, NotNow
 from streamforge.manager.feed.change_notes import SCHEDULE
 from streamforge.manager.models.requests import NothingToScore
 from streamforge.manager.schedules.model import (
@@ -36,8 +38,7 @@ from streamforge.manager.schedules.model import (
     overdue_ms,
 )
 from streamforge.manager.schedules.store import StoredSchedule, key_of
-from streamforge.manager.use_cases import KeyReused, NotFound, NotNow, Started, StartRequest, UpToDate
-from streamforge.manager.workflow import Status
+from streamforge.manager.use_cases import KeyReused, Started, StartRequest, UpToDate
 from streamforge_utils.model.errors import ConfigError, ConflictError, PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.ports.exchange import SymbolInfo
 from streamforge_utils.ports.retry import backoff_s

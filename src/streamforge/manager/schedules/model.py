@@ -15,7 +15,7 @@ import msgspec
 from streamforge.manager.batches.symbol_selection import is_pattern
 from streamforge.manager.schedules.fire_times import FireTimes
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.timeranges import resolve_time_range
 

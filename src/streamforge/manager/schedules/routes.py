@@ -13,7 +13,7 @@ from streamforge.manager.schedules import answers as schedule_answers
 from streamforge.manager.schedules.model import Definition, Missed
 from streamforge.manager.schedules.presentation import run_answer, schedule_answer
 from streamforge.manager.schedules.store import RUNS_KEPT
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.workflows.series.model import SourceChoice
 
 router = APIRouter(route_class=StrictRoute, tags=["schedules"])
 

@@ -9,14 +9,14 @@ import msgspec
 
 from streamforge.manager.analysis_inputs import nothing_known
 from streamforge.manager.continuation import LAST
-from streamforge.manager.model_input import SCORE_TYPE
 from streamforge.manager.models.known_store import KnownStore
 from streamforge.manager.models.requests import ScoreRequest
 from streamforge.manager.models.store import KnownModel
 from streamforge.manager.schedules.driver import Start
 from streamforge.manager.schedules.model import Definition
 from streamforge.manager.use_cases import Started, StartRequest
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.workflows.analyses.model_input import SCORE_TYPE
+from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge_utils.model.errors import InvalidInput
 
 _SHOWN = 60

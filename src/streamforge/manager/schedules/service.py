@@ -15,11 +15,10 @@ from streamforge.manager.batches.symbol_chooser import Chooser
 from streamforge.manager.batches.symbol_selection import check_words, is_pattern, select, shortened
 from streamforge.manager.continuation import LAST, asked_range
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.engine.refusals import NotFound, NotNow
+from streamforge.manager.engine.request_notes import log_request
 from streamforge.manager.feed.change_notes import SCHEDULE
-from streamforge.manager.model_input import SCORE_TYPE
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.request_notes import log_request
-from streamforge.manager.requests import archive_loader
 from streamforge.manager.schedules.driver import ScheduleDriver, Start
 from streamforge.manager.schedules.fire_times import checked_cron
 from streamforge.manager.schedules.model import (
@@ -35,9 +34,11 @@ from streamforge.manager.schedules.model import (
 )
 from streamforge.manager.schedules.scores import Score, checked_scores, or_score
 from streamforge.manager.schedules.store import StoredSchedule
-from streamforge.manager.use_cases import NotFound, NotNow, StartRequest
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow_labels import check_labels
+from streamforge.manager.workflows.analyses.model_input import SCORE_TYPE
+from streamforge.manager.workflows.series.model import SourceChoice
+from streamforge.manager.workflows.series.requests import archive_loader
 from streamforge_utils.model.errors import (
     ConfigError,
     ConflictError,

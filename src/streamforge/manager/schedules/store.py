@@ -8,9 +8,9 @@ from contextlib import suppress
 import msgspec
 import structlog
 
+from streamforge.manager.engine.stored_document import require_format
 from streamforge.manager.feed.change_notes import SCHEDULE, ChangeNotes
 from streamforge.manager.schedules.model import FORMAT, Run, RunState, Schedule
-from streamforge.manager.workflow_document import require_format
 from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.ports.store import State, StateStore, states_of

@@ -1,0 +1,1 @@
+"""What the engine keeps in the store: workflows, their events, bans, connections."""

@@ -1,0 +1,1 @@
+"""Workflows that make graphs, models and scores of stored series."""

@@ -1,0 +1,1 @@
+"""Workflows that load a past range of a series."""

@@ -1,0 +1,1 @@
+"""Workflows that load a series as it happens."""

@@ -1,0 +1,1 @@
+"""What workflows that load a series, past or live, have in common."""

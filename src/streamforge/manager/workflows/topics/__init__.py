@@ -1,0 +1,1 @@
+"""Workflows that store a topic of another producer."""

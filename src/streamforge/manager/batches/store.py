@@ -20,6 +20,7 @@ from streamforge.manager.batches.model import (
     documents_of,
 )
 from streamforge.manager.feed.change_notes import BATCH, ChangeNotes
+from streamforge.manager.persistence.conflicts import until_stored
 from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.ports.store import State, StateStore, states_of
@@ -134,9 +135,9 @@ class BatchStore:
 
         Raises what `change` raises, ConfigError, ConflictError or RetryableError.
         """
-        stored = self._live.get(batch_id)
-        for _ in range(50):
-            stored = stored or await self._read(batch_id)
+
+        async def attempt() -> Batch | None:
+            stored = self._live.get(batch_id) or await self._read(batch_id)
             if stored is None or stored.batch.status in CUT_SHORT:
                 return None
             changed = change(stored.batch)
@@ -145,9 +146,10 @@ class BatchStore:
             try:
                 return (await self._put(changed, expected=stored.revision)).batch
             except ConflictError:
-                stored = None
                 self._live.pop(batch_id, None)
-        raise ConflictError(f"batch {batch_id} was changed by others 50 times in a row")
+                raise
+
+        return await until_stored(f"batch {batch_id}", attempt)
 
     async def remove(self, batch_id: str) -> None:
         """Forget a batch that has ended, with its members; one that is not there is no error. Raises ConflictError."""

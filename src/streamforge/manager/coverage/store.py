@@ -12,6 +12,7 @@ import structlog
 from streamforge.manager.coverage.leftovers import Leftover, copies, joined, uncovered, without
 from streamforge.manager.coverage.named_locks import NamedLocks
 from streamforge.manager.coverage.rewrites import Rewrite, gone, loaded_again, with_rewritten
+from streamforge.manager.persistence.conflicts import until_stored
 from streamforge.manager.workflows.series.model import Plan
 from streamforge_utils.model.coverage import (
     Segment,
@@ -23,7 +24,7 @@ from streamforge_utils.model.coverage import (
     without_records,
     without_stored,
 )
-from streamforge_utils.model.errors import ConflictError, DamagedFile
+from streamforge_utils.model.errors import DamagedFile
 from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.model.series import Series
@@ -320,7 +321,7 @@ class CoverageStore:
         *,
         always: bool,
     ) -> None:
-        for _ in range(50):
+        async def attempt() -> None:
             state = await self._states.get(KIND, series.id)
             if condition is not None:
                 await condition()
@@ -331,12 +332,9 @@ class CoverageStore:
             body = _encode(_replace(known, leftovers=uncovered(known.leftovers, known.segments), rewritten=rewritten))
             if state is not None and state.body == body and not always:
                 return
-            try:
-                await self._states.put(KIND, series.id, body, expected=None if state is None else state.revision)
-            except ConflictError:
-                continue
-            return
-        raise ConflictError(f"coverage of {series.id} was changed by others 50 times in a row")
+            await self._states.put(KIND, series.id, body, expected=None if state is None else state.revision)
+
+        await until_stored(f"coverage of {series.id}", attempt)
 
     def _read(self, state: State) -> SeriesCoverage:
         try:

@@ -18,6 +18,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.refusals import NotFound, NotNow
 from streamforge.manager.engine.request_notes import log_request
 from streamforge.manager.feed.change_notes import SCHEDULE
+from streamforge.manager.persistence.conflicts import until_stored
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.schedules.driver import ScheduleDriver, Start
 from streamforge.manager.schedules.fire_times import checked_cron
@@ -41,7 +42,6 @@ from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge.manager.workflows.series.requests import archive_loader
 from streamforge_utils.model.errors import (
     ConfigError,
-    ConflictError,
     InvalidInput,
     StreamForgeError,
     noted,
@@ -54,7 +54,6 @@ from streamforge_utils.model.timeranges import format_ms
 
 MOST_SCHEDULES = 200
 _LIST_WITHIN_S = 5.0
-_TRIES = 50
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _NAMED = 5
 
@@ -87,7 +86,8 @@ class ScheduleService:
     async def add(self, name: str, definition: Definition) -> tuple[Listed, bool]:
         """Add a schedule, and whether it is new: the same one again is no error. Raises NotNow for another one."""
         checked, doubt = await self._checked_again(name, definition)
-        for _ in range(_TRIES):
+
+        async def attempt() -> tuple[Listed, bool]:
             there = await self._deps.schedules.get(name)
             if there is not None:
                 if there.schedule.definition == checked:
@@ -100,14 +100,12 @@ class ScheduleService:
                 raise NotNow(f"there are {MOST_SCHEDULES} schedules, which is the most: remove one first")
             now_ms = self._deps.clock.now_ms()
             schedule = Schedule(name=name, uid=self._new_uid(), definition=checked, created_ms=now_ms, fired_ms=now_ms)
-            try:
-                await self._deps.schedules.create(schedule)
-            except ConflictError:
-                continue
+            await self._deps.schedules.create(schedule)
             log_request("add", name)
             self.driver.wake()
             return self._listed(schedule, await self._undriven(), doubt), True
-        raise ConflictError(f"schedule {name} was changed by others {_TRIES} times in a row")
+
+        return await until_stored(f"schedule {name}", attempt)
 
     async def request(self, name: str, definition: Definition) -> StartRequest | BatchRequest:
         """What a run of the schedule, were it added, would ask for that began now, as one request."""
@@ -179,22 +177,20 @@ class ScheduleService:
 
     async def remove(self, name: str) -> None:
         """Forget a schedule and its history; its workflows go on, and what they have loaded stays."""
-        for _ in range(_TRIES):
+
+        async def attempt() -> None:
             try:
                 stored = await self._stored(name)
             except ConfigError:
                 await self._deps.removals.add(SCHEDULE, name)
                 await self._deps.schedules.remove_unreadable(name)
                 return
-            try:
-                await self._deps.removals.add(SCHEDULE, name)
-                await self._deps.schedules.remove(stored)
-            except ConflictError:
-                continue
+            await self._deps.removals.add(SCHEDULE, name)
+            await self._deps.schedules.remove(stored)
             log_request("remove", name)
             self.driver.wake()
-            return
-        raise ConflictError(f"schedule {name} was changed by others {_TRIES} times in a row")
+
+        await until_stored(f"schedule {name}", attempt)
 
     async def run(self, name: str) -> Listed:
         """Start a run now, also of a paused schedule. Raises NotNow while one goes on."""
@@ -210,15 +206,13 @@ class ScheduleService:
         return self._listed(changed, await self._undriven())
 
     async def _change(self, name: str, change: Callable[[Schedule], Schedule]) -> Schedule:
-        for _ in range(_TRIES):
+        async def attempt() -> Schedule:
             stored = await self._stored(name)
-            try:
-                changed = await self._deps.schedules.replace(stored, change(stored.schedule))
-            except ConflictError:
-                continue
-            self.driver.wake()
-            return changed.schedule
-        raise ConflictError(f"schedule {name} was changed by others {_TRIES} times in a row")
+            return (await self._deps.schedules.replace(stored, change(stored.schedule))).schedule
+
+        changed = await until_stored(f"schedule {name}", attempt)
+        self.driver.wake()
+        return changed
 
     async def _stored(self, name: str) -> StoredSchedule:
         stored = await self._deps.schedules.get(name)

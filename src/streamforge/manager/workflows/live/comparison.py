@@ -24,10 +24,10 @@ from streamforge.manager.persistence.placed_records import Behind, PlacedRecords
 from streamforge.manager.persistence.record_chain import with_breaks
 from streamforge.manager.persistence.record_count import survey
 from streamforge.manager.symbols import TRADING
-from streamforge.manager.workflows.history.proof import ask_again
 from streamforge.manager.workflows.live.front import Front, front_of, reached_ms
 from streamforge.manager.workflows.live.model import END_OF_TIME_MS, MOST_HOLES, Ledger
 from streamforge.manager.workflows.series.model import loaded_series
+from streamforge.manager.workflows.series.questions import ask_again
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.coverage import PASSED, Segment, Verdict, awaits_file, clip, lacking, touching, verdict_of
 from streamforge_utils.model.errors import PermanentError, RetryableError

@@ -30,6 +30,7 @@ from streamforge.manager.retention import driver as retention
 from streamforge.manager.retention import service as removal
 from streamforge.manager.workflows.history import form as history_form
 from streamforge.manager.workflows.history import proof
+from streamforge.manager.workflows.series import questions
 from streamforge_utils import reading
 from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
 from streamforge_utils.model.series import Series
@@ -169,7 +170,7 @@ def _uncounted_reads() -> AbstractContextManager[object]:
 
 DEFECTS = {
     "the proof overlooks the last hole": Defect(0, lambda: patch.object(record_count, "holes_in", _overlooking())),
-    "no hole is asked for": Defect(60, lambda: patch.object(proof, "_ROUNDS", 0)),
+    "no hole is asked for": Defect(60, lambda: patch.object(questions, "_ROUNDS", 0)),
     "coverage is believed without counting": Defect(
         0,
         lambda: all_of(patch.object(history_form, "verified", _known), patch.object(proof, "survey", _believing())),

@@ -21,6 +21,7 @@ from streamforge.manager.graphs.requests import GraphRequest, check_graph, workf
 from streamforge.manager.models.requests import ModelRequest, check_model, workflow_of_model
 from streamforge.manager.policy import Policy
 from streamforge.manager.use_cases import StartRequest
+from streamforge.manager.workflows.all_forms import register_forms
 from streamforge.manager.workflows.series.model import SourceChoice
 from streamforge.manager.workflows.series.requests import check, workflow_of
 from streamforge.manager.workflows.topics.requests import TopicRequest, check_topic, workflow_of_topic
@@ -74,6 +75,7 @@ def example(spec: JobSpec, *, pod: bool = False) -> dict[str, Any]:
 def workflow_jobs() -> list[JobSpec]:
     """A job of every worker that a manager starts: those of the first generation's workflow, which loads BTCUSDT's 1m
     candles of 2024-08-01, and of those that have no part in it one of a workflow of the first type that they take."""
+    register_forms()
     found = {spec.target: spec for spec in (*_jobs("api_candles_1m"), *_topic_jobs(), *_graph_jobs(), *_model_jobs())}
     for target in workers.targets():
         types, source = workers.definition(target).types, workers.definition(target).source

@@ -8,7 +8,7 @@ import pytest
 
 from streamforge.manager.catalogue.archived_symbols import ARCHIVED, ArchiveSilent, WithArchived
 from streamforge.manager.workflows.history.planner import prepare
-from streamforge.manager.workflows.history.proof import ask_again
+from streamforge.manager.workflows.series.questions import ask_again
 from streamforge_utils.model.coverage import Verdict, verdict_of
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
 from streamforge_utils.model.kinds.candles import Interval

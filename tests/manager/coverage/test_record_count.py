@@ -21,7 +21,7 @@ from streamforge.manager.coverage.record_count import (
     time_of,
 )
 from streamforge.manager.coverage.store import SeriesCoverage
-from streamforge.manager.workflows.history.proof import ask_again
+from streamforge.manager.workflows.series.questions import ask_again
 from streamforge_utils.model.coverage import Segment, Verdict, verdict_of
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.series import Series

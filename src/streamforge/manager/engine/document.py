@@ -224,8 +224,8 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     in a row, in this epoch, that failed by themselves and found nothing out.
     surveyed: what an interrupted or failed workflow has stored was looked at. waiting_for: why nothing happens.
     replayed: how it had ended before its dead letters began to be replayed, and replayed_failure: why.
-    letters_read: see `read_letters`. topic_removed, dlq_removed: what retention has removed since the end. daily: each day has a
-    collection of its own, and `collection` is the base of their names.
+    letters_read: see `read_letters`. topic_removed, dlq_removed: what retention has removed since the end. daily: each
+    day has a collection of its own, and `collection` is the base of their names.
     """
 
     format: int = FORMAT

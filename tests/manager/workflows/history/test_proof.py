@@ -11,8 +11,9 @@ import pytest
 from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.engine.document import Workflow
 from streamforge.manager.engine.refusals import ExchangeFailed
-from streamforge.manager.workflows.history.proof import ask_again, prove
+from streamforge.manager.workflows.history.proof import prove
 from streamforge.manager.workflows.series.model import Plan, SeriesProof, loaded_series
+from streamforge.manager.workflows.series.questions import ask_again
 from streamforge_utils.model.coverage import Segment, Verdict, verdict_of
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.candles import Candle, Interval

@@ -18,8 +18,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     that may be being launched right now. unseen: why what is known of the jobs may be out of date; empty if it is not.
     continuous: how many workflows go on for months, and stopping: how many of them end at the same time. abandoned: the
     workflow without which it has no use goes on no longer. may_connect: a connection to the exchange's streams may be
-    made now. runs: by target what a job would run now, as `Attempt` has it. may_hand_over: its loader may be handed over
-    for its image, beside those of others. may_begin: so many processes of workers; None: nothing bounds them.
+    made now. runs: by target what a job would run now, as `Attempt` has it. may_hand_over: its loader may be handed
+    over for its image, beside those of others. may_begin: so many processes of workers; None: nothing bounds them.
     """
 
     may_start: bool = True

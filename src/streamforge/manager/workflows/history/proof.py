@@ -17,6 +17,7 @@ from streamforge.manager.engine.refusals import ExchangeFailed
 from streamforge.manager.workflows.history.archive_search import searched
 from streamforge.manager.workflows.history.model import History
 from streamforge.manager.workflows.series.model import Plan, SeriesProof, loaded_series, planned_span
+from streamforge.manager.workflows.series.questions import ask_again
 from streamforge_utils.model.completeness.sequence import UNTOLD, floor_cause
 from streamforge_utils.model.coverage import (
     DISPUTED,
@@ -34,15 +35,10 @@ from streamforge_utils.model.coverage import (
 )
 from streamforge_utils.model.daily_collections import Placement
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.model.kinds.registry import kind_of, rule_of
-from streamforge_utils.model.series import Series
+from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.life.worker_definition import Role
-
-_ROUNDS = 2
-"""How often each question about a hole is asked."""
 
 _COUNTS = 5
 """How often the range is counted at most: again whenever holes appear that the exchange was not asked for yet, or
@@ -332,27 +328,3 @@ async def _learn(
     condition = partial(deps.workflows.check_epoch, workflow)
     loaded, now_ms = [part.span for part in plan.parts], deps.clock.now_ms()
     await deps.coverage.prove(loaded_series(workflow), learnt, phase_ms, now_ms, loaded=loaded, condition=condition)
-
-
-async def ask_again(exchange: Exchange, series: Series, hole: Segment, phase_ms: int | None) -> list[Segment]:
-    """The exchange's answers about a hole, asked for by requests cut differently from each other, each up to twice.
-
-    The records that any answer had are `ours`; those that no answer had are `exchange`. A single empty or short answer
-    proves nothing: exchanges give such. An answer tells of all up to its last record, so that a hole without end needs
-    few questions. Raises RetryableError.
-    """
-    kind, found, told = kind_of(series), set[int](), dict[int, int]()
-    rule, most = kind.rule(series), kind.paging.most if kind.paging is not None else 1
-    for wanted, questions in rule.questions(hole, phase_ms, most):
-        for number, question in enumerate([*questions] * _ROUNDS):
-            if told.get(number, wanted[0] - 1) >= wanted[-1]:
-                continue
-            try:
-                page = await exchange.page(series, question)
-            except PermanentError as error:
-                raise PermanentError(f"the hole {hole.span} could not be asked for: {error}") from error
-            found.update(page.positions)
-            told[number] = max(page.positions, default=wanted[0] - 1)
-            if found.issuperset(wanted):
-                break
-    return rule.answered(hole, found, phase_ms)

@@ -24,10 +24,10 @@ from streamforge.manager.coverage.store import SeriesCoverage
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.document import Workflow
 from streamforge.manager.engine.refusals import ExchangeFailed
-from streamforge.manager.workflows.history.proof import ask_again
 from streamforge.manager.workflows.live.front import Front, front_of, reached_ms
 from streamforge.manager.workflows.live.model import END_OF_TIME_MS, MOST_HOLES, Ledger
 from streamforge.manager.workflows.series.model import loaded_series
+from streamforge.manager.workflows.series.questions import ask_again
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.coverage import PASSED, Segment, Verdict, awaits_file, clip, lacking, touching, verdict_of
 from streamforge_utils.model.errors import PermanentError, RetryableError

@@ -22,6 +22,7 @@ from streamforge.manager.workflows.live.model import Ledger, Live
 from streamforge.manager.workflows.live.pace import is_due
 from streamforge.manager.workflows.live.supplements import supplemented
 from streamforge.manager.workflows.series.form import SeriesForm
+from streamforge.manager.workflows.series.jobs import inside
 from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.registry import rule_of
@@ -68,7 +69,9 @@ class LiveForm(SeriesForm[Live]):
     def loaded(self, workflow: Workflow, attempt: Attempt) -> Iterable[str]:
         """From where on, if it finds nothing on the topic: all before is stored."""
         ledger = self.part_of(workflow).ledger
-        return () if ledger is None else (str(TimeRange(ledger.resume_ms, ledger.resume_ms + 1000)),)
+        if ledger is None:
+            return inside(self.span(workflow), attempt.ranges)
+        return (str(TimeRange(ledger.resume_ms, ledger.resume_ms + 1000)),)
 
     def is_comparison_due(self, workflow: Workflow, now_ms: int, policy: Policy, continuous: int) -> bool:
         ledger = self.part_of(workflow).ledger

@@ -8,7 +8,7 @@ from streamforge.manager.dead_letters.store import AHEAD_BYTES, POLL_S, QUIET_PO
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.document import Step, Workflow
 from streamforge.manager.engine.lifecycle.findings import Left
-from streamforge.manager.workflows.live.model import ledger_of
+from streamforge.manager.engine.registry import form_of
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.messages import EOS_KEY
@@ -31,7 +31,7 @@ async def backlog_of(deps: Dependencies, workflow: Workflow, within_s: float = C
     A sink that has reported it in its terminal event is left out, but for one of a live workflow, whose end depends on
     it: what it reports may be markers alone. Raises RetryableError.
     """
-    live = ledger_of(workflow) is not None
+    live = form_of(workflow).ends_in_time(workflow)
     sinks = [step for step in workflow.steps if step.role is Role.SINK and (live or not _has_reported(step))]
     if not sinks or workflow.topic not in await deps.admin.topics():
         return {}

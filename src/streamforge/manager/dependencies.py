@@ -12,16 +12,16 @@ from streamforge.manager.dead_letters.store import DeadLetterReader
 from streamforge.manager.engine.persistence.event_history import EventHistory
 from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.engine.services import Services
-from streamforge.manager.feed.change_notes import ChangeNotes
 from streamforge.manager.graphs import store as graph_store
 from streamforge.manager.health.shown_settings import Setting
 from streamforge.manager.logs.store import AttemptLogs
 from streamforge.manager.models import store as model_store
 from streamforge.manager.models.known_store import KnownStore
 from streamforge.manager.origin import Source
+from streamforge.manager.persistence.change_notes import ChangeNotes
 from streamforge.manager.persistence.installation import Claim, DriverStatus, ExchangeBinding
+from streamforge.manager.persistence.removal_notes import RemovalNotes
 from streamforge.manager.persistence.reservations import Reservations
-from streamforge.manager.retention.removal_notes import RemovalNotes
 from streamforge.manager.retention.service import RecordRemoval
 from streamforge.manager.schedules.store import ScheduleStore
 from streamforge_utils.model.errors import StreamForgeError

@@ -30,12 +30,12 @@ from streamforge.manager.engine.request_notes import log_request
 from streamforge.manager.execution.upkeep import ManagerUpkeep
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.exports.records import RecordReader
-from streamforge.manager.feed.change_notes import WORKFLOW
 from streamforge.manager.feed.source import FeedSource
 from streamforge.manager.forecaster import Forecaster
 from streamforge.manager.health.readiness import ReadinessProbe
 from streamforge.manager.health.service import HealthService
 from streamforge.manager.logs.service import LogReader
+from streamforge.manager.persistence.change_notes import WORKFLOW
 from streamforge.manager.persistence.own_collections import OWN_COLLECTIONS
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.presentation import removed_answer

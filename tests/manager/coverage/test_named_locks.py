@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from streamforge.manager.coverage.named_locks import NamedLocks
+from streamforge.manager.persistence.named_locks import NamedLocks
 from streamforge_utils.model.errors import RetryableError
 
 

@@ -14,9 +14,9 @@ import pytest
 from streamforge.manager import presentation
 from streamforge.manager.api.app import create_app
 from streamforge.manager.engine.document import Status
-from streamforge.manager.feed import change_notes
 from streamforge.manager.feed import service as feeds
 from streamforge.manager.feed.service import Feed, FeedReader
+from streamforge.manager.persistence import change_notes
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.api.support import UNKNOWN, client_of, problem, running, started

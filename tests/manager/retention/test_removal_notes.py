@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from streamforge.manager.actor import acting
-from streamforge.manager.retention import removal_notes
-from streamforge.manager.retention.removal_notes import KEPT_MS, KIND, RemovalNotes
+from streamforge.manager.persistence import removal_notes
+from streamforge.manager.persistence.removal_notes import KEPT_MS, KIND, RemovalNotes
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorystore import MemoryStore
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from streamforge.manager.engine.document import Failure, Status
 from streamforge.manager.engine.refusals import NotNow
-from streamforge.manager.feed.change_notes import SCHEDULE, Changed
+from streamforge.manager.persistence.change_notes import SCHEDULE, Changed
 from streamforge.manager.persistence.reservations import KEY_KEPT_MS
 from streamforge.manager.policy import Policy
 from streamforge.manager.schedules.driver import ScheduleDriver

@@ -20,8 +20,7 @@ from streamforge.manager.engine.persistence import bans, dealt_connects, workflo
 from streamforge.manager.graphs import store as graph_store
 from streamforge.manager.health import store_usage
 from streamforge.manager.models import store as model_store
-from streamforge.manager.persistence import installation, reservations
-from streamforge.manager.retention import removal_notes
+from streamforge.manager.persistence import installation, removal_notes, reservations
 from streamforge.manager.schedules import store as schedule_store
 from streamforge_utils.model.errors import ConfigError, ConflictError, InvalidInput, PermanentError
 from streamforge_utils.ports.backup_folder import (

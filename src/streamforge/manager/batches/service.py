@@ -34,7 +34,7 @@ from streamforge.manager.engine.execution.reconciler import Reconciler
 from streamforge.manager.engine.persistence.workflow_store import Unreadable
 from streamforge.manager.engine.refusals import NotFound, NotNow
 from streamforge.manager.engine.request_notes import log_request
-from streamforge.manager.feed.change_notes import BATCH
+from streamforge.manager.persistence.change_notes import BATCH
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.policy import DAY_MS
 from streamforge.manager.problem_codes import ProblemCode

@@ -19,7 +19,7 @@ from streamforge.manager.batches.model import (
     decode_members,
     documents_of,
 )
-from streamforge.manager.feed.change_notes import BATCH, ChangeNotes
+from streamforge.manager.persistence.change_notes import BATCH, ChangeNotes
 from streamforge.manager.persistence.conflicts import until_stored
 from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.model.messages import DECODE_ERRORS

@@ -10,9 +10,9 @@ import msgspec
 import structlog
 
 from streamforge.manager.coverage.leftovers import Leftover, copies, joined, uncovered, without
-from streamforge.manager.coverage.named_locks import NamedLocks
 from streamforge.manager.coverage.rewrites import Rewrite, gone, loaded_again, with_rewritten
 from streamforge.manager.persistence.conflicts import until_stored
+from streamforge.manager.persistence.named_locks import NamedLocks
 from streamforge.manager.workflows.series.model import Plan
 from streamforge_utils.model.coverage import (
     Segment,

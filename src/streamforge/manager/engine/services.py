@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from streamforge.manager.coverage.named_locks import NamedLocks
 from streamforge.manager.engine.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.engine.persistence.event_history import EventHistory
 from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
+from streamforge.manager.persistence.named_locks import NamedLocks
+from streamforge.manager.persistence.removal_notes import RemovalNotes
 from streamforge.manager.policy import Policy
-from streamforge.manager.retention.removal_notes import RemovalNotes
 from streamforge_utils.ports.bus import Bus, BusAdmin, Producer
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer

@@ -20,7 +20,7 @@ from streamforge.manager import presentation
 from streamforge.manager.api.sse import frame
 from streamforge.manager.batches import presentation as batch_presentation
 from streamforge.manager.feed import answers as feed_answers
-from streamforge.manager.feed.change_notes import BATCH, SCHEDULE, WORKFLOW, Changed
+from streamforge.manager.persistence.change_notes import BATCH, SCHEDULE, WORKFLOW, Changed
 from streamforge.manager.schedules import presentation as schedule_presentation
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.errors import RetryableError, StreamForgeError

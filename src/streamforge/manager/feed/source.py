@@ -9,7 +9,7 @@ from streamforge.manager.coverage.service import Reports
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.document import Workflow
 from streamforge.manager.engine.refusals import NotFound
-from streamforge.manager.feed.change_notes import ChangeNotes
+from streamforge.manager.persistence.change_notes import ChangeNotes
 from streamforge.manager.schedules.service import Listed, ScheduleService
 from streamforge.manager.use_cases import Report
 from streamforge_utils.model.errors import ConfigError

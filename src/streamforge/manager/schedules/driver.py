@@ -21,8 +21,8 @@ from streamforge.manager.catalogue.symbols import fitting
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.document import Status
 from streamforge.manager.engine.refusals import NotFound, NotNow
-from streamforge.manager.feed.change_notes import SCHEDULE
 from streamforge.manager.models.requests import NothingToScore
+from streamforge.manager.persistence.change_notes import SCHEDULE
 from streamforge.manager.schedules.model import (
     GOES_ON,
     MOST_SYMBOLS,

@@ -17,7 +17,7 @@ from streamforge.manager.continuation import LAST, asked_range
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.refusals import NotFound, NotNow
 from streamforge.manager.engine.request_notes import log_request
-from streamforge.manager.feed.change_notes import SCHEDULE
+from streamforge.manager.persistence.change_notes import SCHEDULE
 from streamforge.manager.persistence.conflicts import until_stored
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.schedules.driver import ScheduleDriver, Start

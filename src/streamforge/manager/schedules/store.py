@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from streamforge.manager.engine.stored_document import require_format
-from streamforge.manager.feed.change_notes import SCHEDULE, ChangeNotes
+from streamforge.manager.persistence.change_notes import SCHEDULE, ChangeNotes
 from streamforge.manager.schedules.model import FORMAT, Run, RunState, Schedule
 from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.model.messages import DECODE_ERRORS

@@ -17,9 +17,9 @@ from streamforge.analytics.graphs.graph_assembly import GraphBuilder
 from streamforge.analytics.graphs.graph_manifest import GraphManifest, SeriesRun, read_manifest
 from streamforge.analytics.graphs.order import Made, made_name
 from streamforge.analytics.manifest_files import are_intact
-from streamforge.manager.coverage.named_locks import NamedLocks
 from streamforge.manager.graphs import store as graph_store
 from streamforge.manager.models.known_store import KnownStore
+from streamforge.manager.persistence.named_locks import NamedLocks
 from streamforge.manager.workflows.analyses import replaced_parts
 from streamforge.manager.workflows.analyses.graph_input import GraphInput
 from streamforge.manager.workflows.analyses.graph_proof import prove_graph

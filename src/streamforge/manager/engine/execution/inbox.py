@@ -19,7 +19,7 @@ from streamforge.manager.engine.lifecycle.findings import Fact
 from streamforge.manager.engine.refusals import no_workflow
 from streamforge.manager.engine.request_notes import with_asked
 from streamforge.manager.engine.services import Services
-from streamforge.manager.feed.change_notes import WORKFLOW
+from streamforge.manager.persistence.change_notes import WORKFLOW
 from streamforge_utils.model.errors import RetryableError
 
 MOST_FACTS = 100

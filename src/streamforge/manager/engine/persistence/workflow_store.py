@@ -14,7 +14,7 @@ import structlog
 
 from streamforge.manager.engine.document import ENDED, Status, Workflow
 from streamforge.manager.engine.stored_document import decode_workflow, encode_workflow
-from streamforge.manager.feed.change_notes import BATCH, WORKFLOW, ChangeNotes
+from streamforge.manager.persistence.change_notes import BATCH, WORKFLOW, ChangeNotes
 from streamforge.manager.workflow_labels import NAMED
 from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.model.messages import DECODE_ERRORS

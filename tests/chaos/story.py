@@ -24,7 +24,6 @@ from streamforge.manager.policy import Policy
 from streamforge.manager.presentation import workflow_answer
 from streamforge.manager.running_manager import Running, running
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflows.series.model import proof_of
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
@@ -190,7 +189,6 @@ async def _check(world: World, client: Client, *, stop: bool) -> None:
             expected = [time for time in range(SPAN.start_ms, SPAN.end_ms, MINUTE) if time not in DOWNTIME]
             keys = await store.keys(workflow.collection)
             assert list(keys) == [candle_key("BTCUSDT", "1m", time) for time in expected]
-            assert proof_of(workflow) is not None
             verdicts = {(s.start_ms, s.end_ms) for s in the_proof(workflow).segments if s.verdict is Verdict.EXCHANGE}
             assert verdicts == {(DOWNTIME.start_ms, DOWNTIME.end_ms)}
             assert workflow.repairs == 1

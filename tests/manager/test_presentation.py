@@ -9,7 +9,7 @@ import pytest
 from streamforge.manager.engine.document import Attempt, Status, Workflow
 from streamforge.manager.presentation import moment, workflow_answer
 from streamforge.manager.workflow_progress import progress_of
-from streamforge.manager.workflows.series.model import Plan, SeriesProof, plan_of
+from streamforge.manager.workflows.series.model import Plan, SeriesProof
 from streamforge_utils.model.messages import Progress
 from streamforge_utils.runtime.life.worker_definition import Source
 from tests.manager.api.support import SEGMENTS, replace, running
@@ -109,7 +109,6 @@ def test_where_the_beginning_is_forgotten_attempts_add_up(workflow: Workflow) ->
 
 
 def test_what_was_there_before_is_told_beside_what_is_loaded(workflow: Workflow) -> None:
-    assert plan_of(workflow) is not None
     found = progress_of(changed(workflow, plan=replace(the_plan(workflow), there=300)))
     assert (found.records_expected, found.records_stored, found.records_there) == (1740, 1020, 300)
     assert progress_of(changed(workflow, plan=None)).records_there == 0
@@ -161,7 +160,6 @@ def test_the_time_left_is_that_of_the_requests_where_their_weight_holds_them_up(
 def test_requests_count_for_what_is_loaded_by_requests_alone(workflow: Workflow) -> None:
     loader = workflow.step(LOADER)
     assert loader is not None
-    assert plan_of(workflow) is not None
     part = replace(loader.attempts[0], ranges=("2024-08-01T12:00Z:2024-08-02",), progress=Progress(weight_per_minute=2))
     found = changed(
         workflow.with_step(replace(loader, attempts=(part,))), plan=replace(the_plan(workflow), expected=4000)

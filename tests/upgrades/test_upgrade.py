@@ -14,7 +14,6 @@ import pytest
 
 from streamforge.manager.engine.document import Status
 from streamforge.manager.engine.stored_document import decode_workflow, encode_workflow
-from streamforge.manager.workflows.series.model import plan_of
 from streamforge_utils.runtime.life.worker_definition import Source
 from tests.doubles import arangoprocess
 from tests.doubles.arangoprocess import DATABASE, ArangoProcess
@@ -155,7 +154,6 @@ def test_documents_of_the_version_before_are_read_whole() -> None:
     found = {workflow.status: workflow for workflow in map(decode_workflow, workflow_documents())}
     assert set(found) == {Status.FINISHED, Status.RUNNING, Status.PENDING}
     running = found[Status.RUNNING]
-    assert plan_of(running) is not None
     assert the_plan(running).load == ("2024-08-01:2024-08-02", "2024-08-03:2024-08-04")
     assert {(part.source, part.reason) for part in the_plan(running).parts} == {(Source.REST, "")}
     assert [attempt.number for step in running.steps for attempt in step.attempts] == [1, 1]

@@ -217,7 +217,6 @@ async def test_a_history_of_more_than_a_month_has_one_collection(world: World) -
 async def three_days(world: World, *lacking: int) -> Workflow:
     """A live workflow that has stored the two days before its own, and a part of that; some bars lack."""
     live = await begun(world, a_live_one())
-    assert ledger_of(live) is not None
     ledger = replace(the_ledger(live), from_ms=minutes(-2880)[0])
     await world.deps.workflows.change(live.queue_id, lambda one: changed(one, ledger=ledger))
     fill(world, live, [one for one in minutes(*range(-2880, 102)) if one not in lacking])

@@ -8,7 +8,7 @@ import pytest
 
 from streamforge.manager.engine.document import Attempt, Step, StepStatus, Workflow
 from streamforge.manager.engine.lifecycle.job_spec import job_of, start_command, topics_of
-from streamforge.manager.workflows.series.model import Part, Plan, plan_of
+from streamforge.manager.workflows.series.model import Part, Plan
 from streamforge_utils.model.messages import Command, Progress
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.model.topic_reading import PartitionRange
@@ -120,7 +120,6 @@ def test_a_loader_by_ids_goes_on_behind_the_last_record_that_is_there(
         for number, position, last_id in reached
     )
     of, attempt = workflow(), Attempt(number=3, job="job-x-3", planned_ms=NOW, ranges=(RANGE,))
-    assert plan_of(of) is not None
     part = Part(span=parse_time_range(RANGE), first_id=77)
     of = changed(of, plan=replace(the_plan(of), parts=(part,)))
     loader = replace(step(of, LOADER), attempts=(*attempts, attempt), round_from=2)

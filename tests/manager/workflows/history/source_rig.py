@@ -8,7 +8,6 @@ from typing import Any
 
 from streamforge.manager.engine.document import Status, StepStatus, Workflow
 from streamforge.manager.use_cases import StartRequest
-from streamforge.manager.workflows.series.model import plan_of
 from streamforge_utils.model.kinds.candles import Interval
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memoryarchive import TARGET, MemoryArchive, published
@@ -86,5 +85,4 @@ async def finished(world: World, queue_id: str) -> Workflow:
 
 
 def parts(workflow: Workflow) -> list[tuple[str, str]]:
-    assert plan_of(workflow) is not None
     return [(str(part.span), part.source.value) for part in the_plan(workflow).parts]

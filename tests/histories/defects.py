@@ -129,7 +129,7 @@ def _uncounted_exports() -> AbstractContextManager[object]:
 
     return all_of(
         patch.object(Reader, "segment", uncounted),
-        patch.object(record_reader, "_check", lambda *args: None),
+        patch.object(record_reader, "_require", lambda *args: None),
         patch.object(record_reader.RecordReader, "_compare", nothing),
     )
 
@@ -163,7 +163,7 @@ def _uncounted_reads() -> AbstractContextManager[object]:
 
     return all_of(
         patch.object(reading, "_decoded", uncounted),
-        patch.object(record_reader, "_check", lambda *args: None),
+        patch.object(record_reader, "_require", lambda *args: None),
         patch.object(record_reader.RecordReader, "_compare", nothing),
     )
 

@@ -68,7 +68,7 @@ def test_who_holds_the_folder_drives_it_unless_it_says_otherwise(tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('{"format": 2}', r"has format 2; this version of StreamForge knows up to 1: upgrade"),
+        ('{"format": 3}', r"has format 3; this version of StreamForge knows up to 2: upgrade"),
         ("{", r"format\.json is damaged"),
     ],
 )

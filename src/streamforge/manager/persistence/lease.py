@@ -242,8 +242,9 @@ READING = frozenset(
     {
         "connect",
         "read",
-        "bodies",
         "keys",
+        "positions",
+        "values",
         "present",
         "fetch",
         "count",

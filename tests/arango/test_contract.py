@@ -10,6 +10,7 @@ import pytest
 from tests.arango import servers
 from tests.contracts.arango import Arango
 from tests.contracts.store import CollectionContract, DocumentContract
+from tests.contracts.store_records import RecordContract
 from tests.contracts.store_states import EdgeContract, StateContract
 from tests.doubles import arangoprocess
 
@@ -34,6 +35,10 @@ class OnServer(Arango):
 
 
 class TestArangoDocuments(OnServer, DocumentContract):
+    pass
+
+
+class TestArangoRecords(OnServer, RecordContract):
     pass
 
 

@@ -188,13 +188,13 @@ def test_little_is_in_memory_beside_the_frame(place: Place, monkeypatch: pytest.
     monkeypatch.setattr(stored_series, "CHUNK", 100)
     monkeypatch.setattr("streamforge.manager.exports.records.BATCH", 100)
     sizes = []
-    add = frames._Polars.add
+    append = frames._Polars.append
 
-    def counted(self: frames._Polars, records: list[Any]) -> None:
-        sizes.append(len(records))
-        add(self, records)
+    def counted(self: frames._Polars, columns: dict[str, list[Any]]) -> None:
+        sizes.append(len(columns["open_time"]))
+        append(self, columns)
 
-    monkeypatch.setattr(frames._Polars, "add", counted)
+    monkeypatch.setattr(frames._Polars, "append", counted)
     assert len(streamforge.read(*SERIES, **place).frame) == 360
     assert sizes == [100, 100, 100, 60]
 

@@ -97,8 +97,8 @@ async def started(
     origin, accepted, drives: as in `Claim`. fires, insist, asks: as in `running`, whose errors it raises.
     """
     claim = place = None
-    if lock and directory is not None:
-        await wiring.move_records(settings.data, _say_moving)
+    if lock and directory is not None and directory.moving() and await wiring.move_records(settings.data, _say_moving):
+        directory.moved()
     if lock:
         held = "" if directory is None else directory.place()
         lease_s = settings.lease_seconds
@@ -129,8 +129,8 @@ async def started(
         yield manager
 
 
-def _say_moving(collection: str) -> None:
-    structlog.get_logger().info("records of an older version are moved into tables", collection=collection)
+def _say_moving(what: str) -> None:
+    structlog.get_logger().info(what)
 
 
 def ports_of(settings: ManagerSettings, observer: Observer, clock: Clock | None = None) -> Ports:

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from streamforge import wiring
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.datadir import DataDirectory
 from streamforge_utils.adapters.embedded.store import collection_files, collection_rows
@@ -23,6 +24,7 @@ from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedSto
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.ports.store import Document
+from streamforge_utils.runtime.life.settings import DataSettings
 from tests.contracts.store import STALE, STORED, UNCHANGED, outcomes
 from tests.contracts.store_records import CANDLES, MINUTE, START, TRADES, made
 
@@ -140,9 +142,33 @@ def test_the_folder_says_that_an_older_version_cannot_use_it_once_a_manager_held
     directory = DataDirectory(tmp_path)
     directory.open()
     assert json.loads((tmp_path / "format.json").read_text()) == {"format": 1}, "who only reads changes nothing"
+    assert not directory.moving()
+    for _ in range(2):  # a manager that was killed before all was moved goes on the next time
+        with directory.lock():
+            assert json.loads((tmp_path / "format.json").read_text()) == {"format": 2, "moving": True}
+            assert directory.moving()
     with directory.lock():
-        assert json.loads((tmp_path / "format.json").read_text()) == {"format": 2}
-    directory.open()
+        directory.moved()
+    assert not directory.moving()
+    assert json.loads((tmp_path / "format.json").read_text()) == {"format": 2}
+
+
+async def test_a_collection_that_is_damaged_stays_as_it_is_and_the_others_are_moved(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    broken = make_older(folder, "broken", older_records())
+    make_older(folder, "older", older_records())
+    broken.write_bytes(b"no database" * 1000)
+    said = list[str]()
+    assert not await wiring.move_records(DataSettings(data_dir=tmp_path), said.append)
+    assert len(said) == 1
+    assert "broken stay where" in said[0]
+    assert str(broken) in said[0]
+    store = EmbeddedStore(folder)
+    assert not await store.move("older"), "it is done"
+    assert len(await everything(store)) == len(older_records())
+    await store.close()
+    broken.unlink()
+    assert await wiring.move_records(DataSettings(data_dir=tmp_path), said.append)
 
 
 @pytest.mark.e2e

@@ -63,7 +63,9 @@ class DataDirectory:
                     + (f" and serves {where}: use it with --server {where}" if where else "")
                     + ", or choose another folder with --data"
                 ) from error
-            self._note_format()  # before anything in it changes, so that an older version refuses all of it
+            if self._read_format().get("format") != FORMAT:
+                # Before anything in it changes, so that an older version refuses all of it.
+                self._write_format({"format": FORMAT, "moving": True})
             (self.path / _SERVER_FILE).unlink(missing_ok=True)
             if not drives:
                 with suppress(OSError):  # on a full disk, which it may be about to empty; it is taken to drive then
@@ -133,14 +135,22 @@ class DataDirectory:
             return {}
         return noted if isinstance(noted, dict) else {}
 
-    def _note_format(self) -> None:
-        """Say that the folder is of this version's format."""
-        file, text = self.path / _FORMAT_FILE, json.dumps({"format": FORMAT})
-        with suppress(FileNotFoundError):
-            if file.read_text("utf-8") == text:
-                return
+    def moving(self) -> bool:
+        """Whether the folder is an older version's, of which not all was brought into this version's format."""
+        return self._read_format().get("moving") is True
+
+    def moved(self) -> None:
+        """Note that all is in this version's format. For the holder of the lock."""
+        self._write_format({"format": FORMAT})
+
+    def _read_format(self) -> dict[str, object]:
+        found = json.loads((self.path / _FORMAT_FILE).read_text("utf-8"))
+        return found if isinstance(found, dict) else {}
+
+    def _write_format(self, noted: dict[str, object]) -> None:
+        file = self.path / _FORMAT_FILE
         draft = file.with_suffix(f".{os.getpid()}.tmp")
-        draft.write_text(text, "utf-8")
+        draft.write_text(json.dumps(noted), "utf-8")
         draft.replace(file)
 
     def _check_format(self) -> None:
@@ -148,7 +158,7 @@ class DataDirectory:
         try:
             found = json.loads(file.read_text("utf-8"))["format"]
         except FileNotFoundError:
-            self._note_format()
+            self._write_format({"format": FORMAT})
             return
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(

@@ -179,7 +179,7 @@ def test_what_is_lost_is_told_and_not_called_complete_or_gone(capsys: pytest.Cap
     assert head.endswith("finished in 1.0 s: 3,120 of 3,120 records stored, the rest is accounted for below")
     assert [line.split(": ", 1)[1] for line in lines] == [
         "c",
-        "it happened while nobody listened, and cannot be had again (disconnect)",
+        "it happened while no loader listened, and cannot be loaded later (disconnect)",
         "c (suspect: crossed)",
     ]
 

@@ -146,7 +146,7 @@ def test_rm_asks_then_removes_and_keeps_records_unless_told(cli: Cli) -> None:
     first = cli.load("BTCUSDT", TYPE, HOUR)["queue_id"]
     refused = cli("rm", first)
     assert refused.code == 2
-    assert "nobody can answer here: add --yes" in refused.err
+    assert "there is no terminal to answer: add --yes" in refused.err
     told = cli("rm", first, "--yes", "--json").ok().json
     assert (told["removed"], told["data"], told["records_removed"], told["records_staying"]) == (first, False, 0, 60)
     assert cli("queues", "--json").json == {"queues": []}

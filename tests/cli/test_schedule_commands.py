@@ -72,7 +72,9 @@ async def test_a_schedule_from_its_making_to_its_end(capsys: LINES) -> None:
         assert json.loads(out.partition("\n")[2])["schedules"][0]["paused"] is True
         assert await commands.schedule_resume("hourly", where) == 0
         capsys.readouterr()
-        with pytest.raises(UsageProblem, match="schedule rm asks before it removes, and nobody can answer here: add"):
+        with pytest.raises(
+            UsageProblem, match="schedule rm asks before it removes, and there is no terminal to answer"
+        ):
             await commands.schedule_rm("hourly", where)
         assert await commands.schedule_rm("hourly", where, yes=True) == 0
         assert capsys.readouterr().out == "hourly is removed; its workflows and their records stay\n"

@@ -216,14 +216,13 @@ def test_trades_that_only_files_have_and_the_store_loses_are_an_error_until_they
 ) -> None:
     start_ms = 1_722_592_800_000  # 2024-08-02T10:00Z
     first, end, floor = (id_at(exchange, start_ms + ms) for ms in (0, 3_600_000, 7_200_000))
-    keys = ", ".join(f"'BTCUSDT_{number:012}'" for number in (first, end - 1))
     with running(exchange, tmp_path / "data", f"floor:id={floor},path=aggTrades") as manager:
         manager.loaded("BTCUSDT", "api_agg_trades", "2024-08-02T13:00Z:2024-08-02T13:01Z")
         (file,) = manager.data.glob("store/**/btcusdt_api_agg_trades_2024_08_02*.db")
         with closing(sqlite3.connect(file)) as db:
             db.execute(
-                f"CREATE TRIGGER lost AFTER INSERT ON documents WHEN NEW.key IN ({keys}) "
-                "BEGIN DELETE FROM documents WHERE key = NEW.key; END"
+                f"CREATE TRIGGER lost AFTER INSERT ON records_1 WHEN NEW.position IN ({first}, {end - 1}) "
+                "BEGIN DELETE FROM records_1 WHERE position = NEW.position; END"
             )
             failed = manager.load("BTCUSDT", "api_agg_trades", "2024-08-02T10:00Z:2024-08-02T11:00Z")
             assert failed["status"] == "error"

@@ -94,7 +94,7 @@ def test_what_it_learnt_goes_through_a_file_without_a_bit_of_difference(tmp_path
     other = attention(QUICK)(9)
     other.restore(safetensors.numpy.load_file(tmp_path / "model.safetensors"))
     assert hashed(other.predict(test)) == hashed(model.predict(test))
-    with pytest.raises(ValueError, match="learnt nothing"):
+    with pytest.raises(ValueError, match="not trained yet"):
         attention(QUICK)(0).predict(test)
 
 

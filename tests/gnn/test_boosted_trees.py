@@ -40,7 +40,7 @@ def test_what_it_learnt_goes_through_arrays_and_others_are_refused(dataset: Data
     returns = dataset.samples[0].returns.copy()
     returns[3] = np.nan
     model.fit([dataset.samples[0].with_returns(returns), *dataset.samples[1:60]])
-    with pytest.raises(ValueError, match="learnt nothing"):
+    with pytest.raises(ValueError, match="not trained yet"):
         other.predict(dataset.samples[:1])
     other.restore(model.state())
     pairs = zip(model.predict(dataset.samples[60:]), other.predict(dataset.samples[60:]), strict=True)

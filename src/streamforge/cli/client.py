@@ -312,7 +312,7 @@ class Api:
         go_on, end = f"`kill -CONT {self._process}`", f"`kill -KILL {self._process}`"
         return ServerSilent(
             f"{self._name} did not answer {limit}: is it stopped? {go_on} lets it go on, {end} ends it, and what it "
-            "had not finished goes on with the next manager; the terminal or service that started it has its log"
+            "had not finished continues with the next manager; the terminal or service that started it has its log"
         )
 
     def read(self, answer: bytes, kind: type[T]) -> T:

@@ -121,7 +121,7 @@ def confirm(question: str, asks: str, refused: str) -> None:
     Raises CliError for a no, UsageProblem where nobody can answer.
     """
     if not sys.stdin.isatty():
-        raise UsageProblem(f"{asks}, and nobody can answer here: add --yes")
+        raise UsageProblem(f"{asks}, and there is no terminal to answer: add --yes")
     if not typer.confirm(question, err=True):
         raise CliError(refused)
 

@@ -29,7 +29,7 @@ class _Ready(msgspec.Struct):
 
 
 class RunningExchange(msgspec.Struct, frozen=True):
-    """A test exchange that runs. lost: raises CliError once it has ended although nobody ended it."""
+    """A running test exchange. lost: raises CliError if it ends unexpectedly."""
 
     url: str
     lost: asyncio.Future[None]

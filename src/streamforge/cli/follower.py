@@ -27,7 +27,7 @@ Begin = Callable[[Session], Awaitable[answers.Started]]
 """Starts a workflow, or retries it."""
 
 PATIENCE_S = 5.0
-"""How long an exchange may not answer before the user is told what to do."""
+"""How long an exchange may not answer before the user sees what to do."""
 
 
 async def followed(where: Where, begin: Begin, **how: Any) -> Ended:

@@ -41,7 +41,7 @@ def live_text(workflow: answers.WorkflowSummary, live: Live) -> str:
 
 
 def live_lines(live: Live) -> list[str]:
-    """What `show` tells beside that: the stream, and each hole with what becomes of it."""
+    """What `show` tells beside that: the stream, and each hole with how it is filled."""
     lines = []
     if live.untraded:
         lines.append(f"careful: the symbol is not traded at the exchange ({live.untraded}): nothing comes")

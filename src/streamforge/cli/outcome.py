@@ -149,7 +149,7 @@ def _when(ended: Ended, took: str) -> str:
 
 
 def _stored(loaded: Loaded) -> str:
-    """How much of the whole range is stored: what was there before counts, and is told."""
+    """How much of the whole range is stored: what was there before counts and is shown."""
     whole = (
         terminal.records(loaded.records_stored)
         if loaded.records_expected is None

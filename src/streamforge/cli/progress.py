@@ -50,7 +50,7 @@ class Lines:
         terminal.say(f"{workflow.queue_id}: {summary(workflow)}")
 
     def _is_news(self, workflow: answers.Started) -> bool:
-        """A reason to wait is told once, however often it comes and goes, until something is stored again."""
+        """A reason to wait is shown once, however often it comes and goes, until something is stored again."""
         live = None if workflow.live is None else workflow.live.state
         state = (workflow.status, workflow.progress.records_expected, live)
         # Records of an order book are stored, and proven, only when their segment is closed, after minutes.

@@ -30,7 +30,7 @@ VERDICTS = {
     "exchange": "asked twice: the exchange has none",
     "closed": "before listing or after delisting",
     "pending": "not over yet",
-    "lost": "it happened while nobody listened, and cannot be had again",
+    "lost": "it happened while no loader listened, and cannot be loaded later",
     "expired": "removed by retention",
     "ours": "the exchange has it, the store does not",
     "unknown": "not loaded yet",

@@ -31,7 +31,7 @@ def messages(count: int) -> str:
 
 
 def tell_topic(workflow: answers.Started, seconds: float, where: Where) -> None:
-    """Print what became of the topic."""
+    """Print the outcome for the topic."""
     topic, progress = workflow.topic_input, workflow.progress
     how = "in" if workflow.status == "finished" else "after"
     ended = f"{workflow.queue_id} {workflow.status} {how} {terminal.duration(seconds)}"

@@ -34,7 +34,7 @@ STREAM_FAULTS: dict[str, FaultKind] = {
     "stream-duplicate": FaultKind("stream", "the event is sent twice"),
     "stream-disordered": FaultKind("stream", "the event comes after the next `rows` of its stream", {"rows": 1}),
     "stream-late": FaultKind("stream", "the event comes `seconds` later", {"seconds": 30.0}),
-    "stream-unknown": FaultKind("stream", "an event of a kind that nobody knows comes before it"),
+    "stream-unknown": FaultKind("stream", "an event of an unknown kind comes before it"),
     "stream-unit": FaultKind("stream", "times in microseconds where milliseconds are expected, and the reverse"),
     "stream-open-bar": FaultKind("bar", "that the bar is over is never told"),
     "stream-corrected-bar": FaultKind(

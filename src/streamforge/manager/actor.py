@@ -9,7 +9,7 @@ from contextvars import ContextVar
 import msgspec
 
 LOOPBACK = "loopback"
-"""Whoever asks a server without tokens: a program of this machine."""
+"""The actor of a server without tokens: a program of this machine."""
 ANONYMOUS = "anonymous"
 """Who carries no token that is known, and may see the probes alone."""
 _actor: ContextVar[str] = ContextVar("actor", default="manager")

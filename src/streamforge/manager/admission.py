@@ -76,7 +76,7 @@ class Admission:
         checked = check(request, self._deps.clock.now_ms())
         if checked.source is SourceChoice.ARCHIVE and self._deps.archive is None:
             raise InvalidInput("source", NO_ARCHIVE)
-        # Before all that may refuse or delay it: who sends it again only wants to know what became of it.
+        # Before all that may refuse or delay it: who sends it again only wants to know its outcome.
         if (known := await self.made_before(request, key)) is not None:
             return known
         live = self._deps.workflows.live

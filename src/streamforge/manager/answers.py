@@ -232,7 +232,7 @@ class WorkflowSummary(msgspec.Struct, frozen=True, kw_only=True):
     undriven: Annotated[
         str | None,
         meaning(
-            "Why no manager drives it at the moment: then nothing of it goes on, also where its status is `running`. "
+            "Why no manager drives it at the moment: then nothing happens, even if its status is `running`. "
             "None: one does, or it has ended."
         ),
     ] = None
@@ -279,9 +279,11 @@ class AnalysisSeries(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Workflow(WorkflowSummary, frozen=True, kw_only=True):
-    """A workflow: an accepted request and all that became of it."""
+    """A workflow: an accepted request and everything that followed from it."""
 
-    asked: Annotated[list[request_answers.Asked], meaning("Who asked what of it, of late; oldest first.")] = []
+    asked: Annotated[
+        list[request_answers.Asked], meaning("The latest requests for it and who made them; oldest first.")
+    ] = []
     again: Annotated[bool, meaning("Whether it loads also what coverage had already.")] = False
     repairs: Annotated[int, meaning("How often holes were loaded again.")] = 0
     parts: Annotated[list[PlanPart], meaning("What the plan has to load; nothing before there is a plan.")] = []
@@ -361,7 +363,7 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     parts: Annotated[
         dict[str, str | None],
         meaning(
-            "None: it works; else what is wrong with it, of which only who may read is told more.",
+            "None: it works; else what is wrong. Only readers see the details.",
             {"bus": None, "store": None},
         ),
     ]

@@ -37,7 +37,7 @@ from streamforge_utils.runtime.telemetry.logs import TextRedactor
 
 
 async def nothing_known() -> Mapping[str, str]:
-    """Technologies that nobody has named."""
+    """Technologies that no setting names."""
     return {}
 
 

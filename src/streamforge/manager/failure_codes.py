@@ -42,7 +42,7 @@ MEANINGS: dict[FailureCode, str] = {
     FailureCode.MESSAGES_MISSING: "messages of the topic are neither stored nor dead letters",
     FailureCode.MESSAGES_EXPIRED: "the topic removed messages before they were read",
     FailureCode.REQUEST_REFUSED: "of a member of a batch: no workflow can be made of the request",
-    FailureCode.INPUT_NOT_PROVEN: "it is not proven what a series has of what is seen of it, and nobody loads it",
+    FailureCode.INPUT_NOT_PROVEN: "a series is not proven in the range that is needed, and no workflow loads it",
     FailureCode.GRAPH_INCOMPLETE: "of a graph that was made some snapshots are gone",
     FailureCode.MODEL_INCOMPLETE: "of a model that was published some files are gone",
 }

@@ -72,7 +72,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         _NotNegative,
         variable(
             "STREAMFORGE_ORPHAN_SECONDS",
-            "workers end by themselves when they were told nothing for this long (0: they go on); a manager that is "
+            "workers end by themselves after this time without a command (0: they continue); a manager that is "
             "back makes their attempts again",
             unit="seconds",
         ),

@@ -86,7 +86,7 @@ def workflow_answer(
 def accepted_answer(
     started: use_cases.Started, undriven: str | None, now: use_cases.Report | None
 ) -> start_answers.Accepted:
-    """What became of a request. undriven, now: as `workflow_summary` takes them."""
+    """The outcome of a request. undriven, now: as `workflow_summary` takes them."""
     return start_answers.Accepted(
         **_whole(started.workflow, undriven, now, None),
         joined=started.joined,

@@ -107,7 +107,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Started(NamedTuple):
-    """What became of a request.
+    """The outcome of a request.
 
     new: the workflow was made for it. joined: another request made it, and it was under way. replayed: the same key and
     request came before. behind_ms: how much earlier the range of a joined workflow ends than the one asked for. asked:

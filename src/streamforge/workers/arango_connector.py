@@ -22,7 +22,7 @@ class ConnectorParameters(SinkParameters, frozen=True, kw_only=True):
         str,
         msgspec.Meta(
             description="a JSON Schema (2020-12, or the draft that its `$schema` names) that every message must fit; "
-            "those that do not become dead letters; empty: any object is stored"
+            "messages that do not match become dead letters; empty: any object is stored"
         ),
     ] = ""
 

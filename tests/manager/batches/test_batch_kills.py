@@ -27,7 +27,7 @@ from tests.manager.batches.batch_world import (
     symbols,
 )
 from tests.manager.execution.world import stored
-from tests.manager.retention.test_removing import Killed, kill_at
+from tests.manager.retention.removal_rig import Killed, kill_at
 from tests.manager.support import World
 
 COUNT = 7

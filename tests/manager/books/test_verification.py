@@ -21,8 +21,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.timeranges import TimeRange
 from tests.doubles.manualclock import ManualClock
 from tests.manager.support import changed, replace
-from tests.manager.workflows.live.interval_rig import AWAITING, at, shown
-from tests.manager.workflows.live.test_interval_comparison import C, Rig, a_rig
+from tests.manager.workflows.live.interval_rig import AWAITING, C, Rig, a_rig, at, shown
 
 NAME = "depth/BTCUSDT/000000000011"
 WHOLE = [(1, 31, "stored", "")]

@@ -146,7 +146,7 @@ async def test_too_many_ranges_of_replayed_letters_are_refused_before_anything_s
         return {"letters": [{"topic": "t", "partition": 0, "offset": n} for n in offsets]}
 
     refused = problem(await client.post(path, json=of(2)), 409, "not-now")
-    assert "replay all of its letters" in refused["detail"]
+    assert "replay all of its dead letters" in refused["detail"]
     assert "waits" in problem(await client.post(path, json=of(4)), 409, "not-now")["detail"], "it was replayed"
     assert (await client.post(path, json=of(1, 5))).status_code == 202
     again = await service.get(workflow.queue_id)

@@ -27,8 +27,7 @@ from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from tests.manager.support import changed, replace
-from tests.manager.workflows.live.interval_rig import SERIES, STREAM, SUSPECTED, at, counted, shown
-from tests.manager.workflows.live.test_interval_comparison import Rig, a_rig
+from tests.manager.workflows.live.interval_rig import SERIES, STREAM, SUSPECTED, Rig, a_rig, at, counted, shown
 
 MIDNIGHT = 1000
 """The first update of 2 August."""

@@ -1,4 +1,4 @@
-"""What analysts are told to make, and of each input what is proven to be stored; and what graph-builder is told."""
+"""Orders for analysts: what to make, and what is proven of each input; the order for graph-builder."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _WITH_OPENS = (*_COLUMNS, "open")
 
 
 def _nobody(count: int) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 class BarOrder(Protocol):

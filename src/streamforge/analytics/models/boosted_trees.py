@@ -70,9 +70,9 @@ class BoostedTrees:
         self._booster = self._lightgbm.train(parameters, data, settings.trees, callbacks=[lambda _: self._on_tree()])
 
     def predict(self, test: Sequence[Sample]) -> list[Floats]:
-        """Raises ValueError for a model that neither learnt nor was restored."""
+        """Raises ValueError for a model that was neither trained nor restored."""
         if self._booster is None:
-            raise ValueError("the trees have learnt nothing yet")
+            raise ValueError("the trees are not trained yet")
         values = self._booster.predict(np.concatenate([sample.features for sample in test]), num_threads=1)
         return np.split(np.asarray(values, dtype=np.float64), np.cumsum([len(one.symbols) for one in test])[:-1])
 

@@ -41,7 +41,7 @@ def evaluated(
     on_epoch: PartEpoch | None = None,
 ) -> tuple[Card, LadderRun]:
     """The card of the ladder, and what was predicted. panel: the one the dataset was made of; it serves the switchboard
-    alone. progress: is told of the parts of the ladder and of the switchboard, numbered together.
+    alone. progress: called for the parts of the ladder and the switchboard, numbered together.
 
     Raises InvalidInput for a ladder without one of its models, no seeds, and tests that tell nothing, before a model
     learns; and what `run_ladder` raises.

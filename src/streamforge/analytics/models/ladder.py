@@ -42,9 +42,9 @@ class Checkpoints(Protocol):
 
 
 Progress = Callable[[Part, int, int], None]
-"""Is told of each part that is there, the number of it, and how many there are. What it raises ends the run."""
+"""Called for each finished part with its number and the total. What it raises ends the run."""
 PartEpoch = Callable[[Part, Epoch], None]
-"""Is told of the epochs of what learns, of several parts at once in their turn, maybe by another thread."""
+"""Called for each epoch of a training, for several parts in turn, possibly from another thread."""
 Predictions = dict[str, dict[int, list[Floats]]]
 """By model and seed, of each tested sample a number for each coin."""
 

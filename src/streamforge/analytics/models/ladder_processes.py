@@ -63,7 +63,7 @@ class LadderProcesses:
         test: Sequence[Sample],
         on_epoch: OnEpoch | None = None,
     ) -> Callable[[], list[Floats]]:
-        """Begin what `fitted` does; the answer waits for its predictions. on_epoch: is told by a thread.
+        """Begin what `fitted` does; the answer waits for its predictions. on_epoch: called from a thread.
 
         Both raise RetryableError where a process has ended before; the answer also raises what the model does.
         """

@@ -53,7 +53,7 @@ class Publishable(Model, Protocol):
     """A model that can be published: what it learnt is arrays, of which others make the same predictions."""
 
     def state(self) -> Arrays:
-        """Copies of what was learnt."""
+        """Copies of the trained parameters."""
 
     def restore(self, state: Arrays) -> None:
         """Take what another one of the same settings learnt. Raises InvalidInput for arrays of another model."""
@@ -94,7 +94,7 @@ def fitted(
     test: Sequence[Sample],
     on_epoch: OnEpoch | None = None,
 ) -> list[Floats]:
-    """What a new one, which learnt from `train`, predicts of `test`. on_epoch: is told of each epoch, if it has any."""
+    """What a new one, trained on `train`, predicts of `test`. on_epoch: called for each epoch, if there are any."""
     model = contender.make(seed)
     if on_epoch is not None and isinstance(model, LearnsByEpochs):
         model.on_epoch = on_epoch

@@ -1,6 +1,6 @@
 """A published attention network as a file of ONNX, for programs that have neither StreamForge nor torch.
 
-Made of the arrays that it learnt, so that it needs no torch either.
+Made from the trained arrays, so it needs no torch.
 """
 
 from __future__ import annotations

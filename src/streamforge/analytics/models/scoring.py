@@ -25,7 +25,7 @@ class Scorer:
             raise PermanentError(f"the object {order.model} is of another run: train the model again")
         self._order = order
         self._panel = panel
-        # A model that learnt on a GPU scores where there is none, too.
+        # A model that was trained on a GPU also scores without one.
         here = head.parameters if head.parameters.device == "cpu" else replace(head.parameters, device="auto")
         self._model = publishable(head.dataset, here, head.seed)
         self._model.restore(state)

@@ -1,4 +1,4 @@
-"""What gnn-trainer is told where a published model is to score moments. Needs no arithmetic."""
+"""The order for gnn-trainer to score moments with a published model. Needs no arithmetic."""
 
 from __future__ import annotations
 

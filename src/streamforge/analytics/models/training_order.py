@@ -1,4 +1,4 @@
-"""What gnn-trainer is told: the dataset, how models are compared, and of each input what is proven to be stored."""
+"""The order for gnn-trainer: the data set, how models are compared, and what is proven of each input."""
 
 from __future__ import annotations
 

@@ -29,9 +29,7 @@ class TrainingParameters(msgspec.Struct, frozen=True, kw_only=True):
         ModelKind,
         Meta(description="on the graph: `gat` (a network with attention, needs torch) or `neighbour_mean` (linear)"),
     ] = ModelKind.GAT
-    epochs: Annotated[
-        _Count, Meta(description="of `gat`: passes over what is learnt from, at most; 0: its default")
-    ] = 0
+    epochs: Annotated[_Count, Meta(description="of `gat`: passes over the training data, at most; 0: its default")] = 0
     learning_rate: Annotated[
         float, Meta(ge=0, le=10, description="of `gat`: how far a step of learning goes; 0: its default")
     ] = 0.0

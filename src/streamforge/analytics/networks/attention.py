@@ -125,9 +125,7 @@ class AttentionModel:
             batches = self._batches(learnt)
             checks = [part for batch in self._batches(held) for part in batch]
             if not batches:
-                raise InvalidInput(
-                    "folds", "no coin of what is to be learnt from has a target: learn from more moments"
-                )
+                raise InvalidInput("folds", "no coin in the training data has a target: use more moments")
             for number in range(1, settings.epochs + 1):
                 order = torch.randperm(len(batches), generator=generator).tolist()
                 loss = self._epoch([batches[at] for at in order], optimizer)
@@ -149,9 +147,9 @@ class AttentionModel:
             self._weights = kept
 
     def predict(self, test: Sequence[Sample]) -> list[Floats]:
-        """Raises ValueError for a model that neither learnt nor was restored."""
+        """Raises ValueError for a model that was neither trained nor restored."""
         if not self._weights:
-            raise ValueError("the attention network has learnt nothing yet")
+            raise ValueError("the attention network is not trained yet")
         device = _device(self._settings)
         with _exact(self._settings), torch.no_grad():
             # One by one: beside others the last digits would differ.

@@ -72,7 +72,7 @@ async def _kafka(bus: MessageBus, kafka: KafkaSettings) -> Finding:
 
 async def _round_trip(bus: MessageBus) -> str:
     """Send a message through a topic of its own, which is removed again; says how long that took."""
-    # On brokers that others use too it must be nobody's, and have a name that a manager may make.
+    # On shared brokers it must not belong to anyone, and have a name that a manager may make.
     name = f"wf-doctor-{secrets.token_hex(4)}"
     began = time.perf_counter()
     await bus.create_topic(TopicSpec(name=name, retention=Retention.ROLLING, max_bytes=1024**2))

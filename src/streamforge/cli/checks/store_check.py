@@ -27,7 +27,7 @@ from streamforge_utils.runtime.life.settings import DataSettings
 _PREFIX = "streamforge-doctor-"
 _LEFT_S = 600
 _TOLD = 3
-"""Of so many broken collections the reason is told."""
+"""The reason is shown for at most this many broken collections."""
 READ_WITHIN_S = 5.0
 """How long collections are read for damage: gigabytes a second where they are in memory, a tenth from a slow disk."""
 
@@ -68,7 +68,7 @@ async def _collections(folder: Path, told: str) -> Finding:
 
 async def _round_trip(store: Store) -> str:
     """Store a document in a collection of its own, which is dropped again; says how long that took."""
-    # In a database that others use too it must be nobody's.
+    # In a shared database it must not belong to anyone.
     name = f"{_PREFIX}{int(time.time()):x}-{secrets.token_hex(4)}"
     for left in await store.names():
         if _is_left(left):

@@ -23,7 +23,7 @@ from streamforge_utils.runtime.live.stream_settings import StreamSettings
 
 PART = "streams"
 STREAM = "btcusdt@trade"
-"""Where nobody trades it the subscription is acknowledged, too."""
+"""The subscription is acknowledged even if the symbol is not traded."""
 ANSWER_S = 15.0
 _IN_PODS = "loaders connect from their pods, where the way and the CA may be others (STREAMFORGE_K8S_STREAM_CA_SECRET)"
 _REFUSED = "it is reached, and takes no connection now: try again in a few minutes"

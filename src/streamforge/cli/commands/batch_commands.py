@@ -60,7 +60,7 @@ async def load_many(
 async def batch_list(
     where: o.AtManager,
     limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=1, max=100_000, help="At most so many, the newest.")
+        int, typer.Option("--limit", metavar="N", min=1, max=100_000, help="At most this many, the newest.")
     ] = 50,
     as_json: o.Json = False,
 ) -> int:
@@ -166,7 +166,7 @@ async def batch_retry(
     timeout_s: o.Timeout = None,
     as_json: o.Json = False,
 ) -> int:
-    """Start the symbols of a batch that failed, were interrupted or removed on what they lack, and wait for its end."""
+    """Load what is missing of the symbols of a batch that failed, were interrupted or removed, and wait for the end."""
 
     async def begin(found: Session) -> batch_answers.Batch:
         return await found.api.post(f"/batches/{path_part(batch_id)}/retry", batch_answers.Batch)
@@ -220,7 +220,7 @@ async def _begun(
 
 
 def _told(ended: EndedBatch, where: Where, *, as_json: bool) -> int:
-    """Say what became of a batch. Raises CliError (Interrupted after Ctrl-C) if not all of it is proven."""
+    """Report the outcome of a batch. Raises CliError (Interrupted after Ctrl-C) if not all of it is proven."""
     if as_json:
         terminal.write(msgspec.json.encode(LoadedBatch.of(ended.batch, ended.seconds)).decode())
     else:

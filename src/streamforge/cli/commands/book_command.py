@@ -32,7 +32,7 @@ async def book(
     ],
     where: o.AtManager,
     limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="At most so many levels a side.")
+        int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="At most this many levels a side.")
     ] = LEVELS,
     whole: Annotated[bool, typer.Option("--all", help="Every level that is known.")] = False,
     as_json: o.Json = False,
@@ -40,7 +40,7 @@ async def book(
     """Show the order book of a past moment, as it was recorded, and how far it can be trusted.
 
     It is rebuilt from a whole book that was stored before INSTANT, and the changes behind it. Exit code 1 if it is not
-    verified; the reason is told.
+    verified; the reason is shown.
     """
     symbol, instant = _checked(symbol, instant)
     query: Query = {"at": instant, "limit": "all" if whole else limit}

@@ -34,7 +34,7 @@ async def compare(
 ) -> int:
     """Compare candles that are made of stored trades, or of shorter candles, with stored candles of the exchange.
 
-    Each difference is told with both values; it proves nothing: an exchange may count a trade in a candle that it
+    Each difference is shown with both values; it proves nothing: an exchange may count a trade in a candle that it
     does not list. Candles that reach into holes are not made, and not compared.
     Exit code 1 if candles differ, or if there are none to compare.
     """

@@ -25,7 +25,7 @@ async def stop(
     where: o.AtManager,
     detach: o.Detach = False,
     timeout_s: Annotated[
-        float | None, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Give up waiting after so long.")
+        float | None, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Give up waiting after this time.")
     ] = None,
     as_json: o.Json = False,
 ) -> int:
@@ -57,7 +57,7 @@ async def stop(
 
 
 async def handover(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False) -> int:
-    """Replace the loader of a live workflow by another attempt, without a gap: `show` tells how far it is."""
+    """Replace the loader of a live workflow by another attempt, without a gap; `show` reports the progress."""
     async with session(where, Mode.SERVER) as found:
         workflow = await found.api.post(f"/queues/{path_part(queue_id)}/handover", answers.Started)
     if as_json:
@@ -134,7 +134,7 @@ async def rm(
 
 
 def _told(workflow: answers.Started, removed: data_answers.Removed | None, *, data_too: bool) -> str:
-    """What became of its records."""
+    """The outcome of its records."""
     if removed is None:
         return ""
     if workflow.topic_input is not None and not data_too:
@@ -160,10 +160,10 @@ async def dlq_list(
     queue_id: o.QueueId,
     where: o.AtManager,
     limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=1, max=1000, help="At most so many, the oldest.")
+        int, typer.Option("--limit", metavar="N", min=1, max=1000, help="At most this many, the oldest.")
     ] = 100,
     after: Annotated[
-        str | None, typer.Option("--after", metavar="PLACE", help="Those behind a listing, which ends with this.")
+        str | None, typer.Option("--after", metavar="PLACE", help="Continue after a listing that ended with this.")
     ] = None,
     as_json: o.Json = False,
 ) -> int:

@@ -150,7 +150,7 @@ def exchange(
         ),
     ] = None,
     symbols: Annotated[
-        int, typer.Option("--symbols", metavar="N", min=0, max=20_000, help="So many symbols more, made up.")
+        int, typer.Option("--symbols", metavar="N", min=0, max=20_000, help="This many more symbols, made up.")
     ] = 0,
     trades: Annotated[
         int | None,
@@ -159,7 +159,7 @@ def exchange(
             metavar="N",
             min=16,
             max=20_000,
-            help="So many trades a minute of every symbol; 1667: 2.4 million a day.",
+            help="Trades a minute of every symbol; 1667: 2.4 million a day.",
         ),
     ] = None,
     speed: Annotated[

@@ -77,7 +77,7 @@ async def graph_build(
 ) -> int:
     """Make a graph of the coins that move together: a snapshot for each step, made of bars that were closed by then.
 
-    Its series must be proven; what lacks is waited for where a workflow loads it, loaded with --load-missing, and
+    Its series must be proven; what is missing is waited for if a workflow loads it, loaded with --load-missing, and
     refused by name otherwise.
     """
     fields = {"method": method, "window": window, "step": step, "lag": lag, "top_k": top_k, "threshold": threshold}

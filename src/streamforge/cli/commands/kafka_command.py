@@ -62,7 +62,7 @@ def apply(
     """Make the topics, users and ACLs of Strimzi's manifests on a Kafka that has no operator.
 
     Shows the differences first, and asks. What it made it notes in the topic streamforge-kafka-apply; it changes
-    nothing else, and says what of it no manifest names any more. Connects as KAFKA_BOOTSTRAP_SERVERS, KAFKA_USER,
+    nothing else, and lists what no manifest names any more. Connects as KAFKA_BOOTSTRAP_SERVERS, KAFKA_USER,
     KAFKA_PASSWORD and KAFKA_CA_PATH say.
     Exit code 0: all is as the manifests say; 1: something is not; 2: a manifest or a setting is wrong.
     """

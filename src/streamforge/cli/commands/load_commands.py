@@ -111,7 +111,7 @@ async def load(
     beside it.
 
     Many symbols are one batch, which ends with one table: what is proven, what is not and why. A pattern takes in what
-    the exchange trades no longer, and candles of what its archive alone has: how many are delisted is told.
+    the exchange trades no longer, and candles of what its archive alone has: the number of delisted ones is shown.
 
     Exit code 0 means: all of it is stored, and every hole has a reason that is the exchange's.
     --json ends with one object: queue_id, status, records_expected and records_stored (of the whole range),
@@ -196,7 +196,7 @@ async def retry(
     timeout_s: o.Timeout = None,
     as_json: o.Json = False,
 ) -> int:
-    """Start an interrupted or failed workflow again on what it still lacks, and wait for its end as `load` does."""
+    """Start an interrupted or failed workflow again for what is still missing, and wait for its end as `load` does."""
     return await _again(queue_id, "retry", where, detach=detach, timeout_s=timeout_s, as_json=as_json)
 
 
@@ -211,7 +211,7 @@ async def dlq_replay(
     timeout_s: o.Timeout = None,
     as_json: o.Json = False,
 ) -> int:
-    """Let a worker read the dead letters of an ended workflow again, once their cause is gone."""
+    """Let a worker read the dead letters of an ended workflow again, when their cause is gone."""
 
     async def chosen(found: Session) -> object:
         return None if offsets is None else {"letters": await _letters(found, queue_id, frozenset(offsets))}
@@ -293,7 +293,7 @@ async def to_the_end(
     labels: dict[str, str] | None = None,
     **how: Any,
 ) -> int:
-    """Begin a workflow and follow it to its end; says what became of it and returns the exit code.
+    """Begin a workflow and follow it to its end; reports the outcome and returns the exit code.
 
     What a joined workflow leaves out is loaded afterwards by another one, whose end is then reported.
     again, how: as `Follower` takes them. Raises CliError (Interrupted after Ctrl-C) if that is not

@@ -29,7 +29,7 @@ async def logs(
         str | None, typer.Option("--step", metavar="TARGET", help="Of this step alone, as `show` names it.")
     ] = None,
     attempt: Annotated[
-        int | None, typer.Option("--attempt", metavar="N", min=1, help="Of this attempt, in the place of the newest.")
+        int | None, typer.Option("--attempt", metavar="N", min=1, help="Of this attempt instead of the newest.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> int:

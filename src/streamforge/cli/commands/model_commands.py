@@ -83,7 +83,7 @@ async def models_train(
 ) -> int:
     """Train a model on the graph of coins, compare it with simpler ones and with leaks, and publish it with its card.
 
-    Its series must be proven; what lacks is waited for where a workflow loads it, loaded with --load-missing, and
+    Its series must be proven; what is missing is waited for if a workflow loads it, loaded with --load-missing, and
     refused by name otherwise.
     """
     graph = {} if definition is None else read_definition_file(definition)

@@ -55,7 +55,7 @@ async def schedule_add(
         typer.Option(
             "--missed",
             metavar="catch-up|skip",
-            help="What becomes of times that pass while no manager runs, or while the run before goes on.",
+            help="What happens to fire times that pass while no manager runs, or while the previous run is not over.",
         ),
     ] = "catch-up",
     since: Annotated[
@@ -108,20 +108,20 @@ async def schedule_change(
     name: Name,
     where: o.AtManager,
     symbols: Annotated[
-        str | None, typer.Option("--symbols", metavar="SYMBOLS", help="In the place of all that it has.")
+        str | None, typer.Option("--symbols", metavar="SYMBOLS", help="Instead of all that it has.")
     ] = None,
     type_name: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="What is loaded.")] = None,
     cron: Annotated[str | None, typer.Option("--cron", metavar="EXPRESSION", help="When.")] = None,
     timezone: Annotated[str | None, typer.Option("--timezone", metavar="ZONE", help="Of the expression.")] = None,
     missed: Annotated[
         Literal["catch-up", "skip"] | None,
-        typer.Option("--missed", metavar="catch-up|skip", help="What becomes of times that pass without a run."),
+        typer.Option("--missed", metavar="catch-up|skip", help="What happens to fire times that pass without a run."),
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="last|START", help="In the place of the range, and of --from.")
+        str | None, typer.Option("--since", metavar="last|START", help="Instead of the range and of --from.")
     ] = None,
     time_range: Annotated[
-        str | None, typer.Option("--range", metavar="TIME_RANGE", help="In the place of --since and --from.")
+        str | None, typer.Option("--range", metavar="TIME_RANGE", help="Instead of --since and --from.")
     ] = None,
     first: Annotated[
         str | None,
@@ -132,7 +132,7 @@ async def schedule_change(
 ) -> int:
     """Change what is named of a schedule, as `schedule add` takes it; the rest stays, and so do its runs.
 
-    A run that is under way goes on as it was. Other times count from now on.
+    A current run continues unchanged. New times apply from now on.
     """
     changes = _fields(
         symbols=None if symbols is None else words_of(symbols),
@@ -228,7 +228,7 @@ async def schedule_show(name: Name, where: o.AtManager, as_json: o.Json = False)
         for run in shown_runs
     ]
     if rows:
-        terminal.table(["run", "fire time (UTC)", "state", "times", "what became of it"], rows)
+        terminal.table(["run", "fire time (UTC)", "state", "times", "outcome"], rows)
     if len(runs) > _RUNS_SHOWN:
         terminal.say(f"and {len(runs) - _RUNS_SHOWN} older runs: --json shows them")
     return 0
@@ -306,5 +306,5 @@ async def schedule_run(name: Name, where: o.AtManager, as_json: o.Json = False) 
         return 0
     number = "" if begun.current is None else f" {begun.current.number}"
     terminal.write(f"run{number} of {name} has begun")
-    terminal.say(f"see what becomes of it with `streamforge schedule show {name}{where.flags()}`")
+    terminal.say(f"follow it with `streamforge schedule show {name}{where.flags()}`")
     return 0

@@ -47,7 +47,7 @@ async def coverage(
     Without TIME_RANGE it speaks of what was asked for so far, from the first range to the last, and names that span;
     what lies between and was never loaded is unknown.
     Exit code 1 if a range is not loaded (unknown), missing although the exchange has it (ours), or lost; what retention
-    has removed (expired) is no lack.
+    has removed (expired) does not count as missing.
     """
     if verify and life:
         raise UsageProblem("--verify counts what is stored, --all speaks of the rest too: leave one of them out")

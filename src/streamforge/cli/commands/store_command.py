@@ -51,7 +51,7 @@ async def store(
     """Store the JSON objects of a topic of any producer, and prove that each is stored or a dead letter.
 
     A document's key is the message's own `_key`, else a hash of what it holds: reading a topic twice stores it once.
-    What is no JSON object, has a key that no store takes, or does not fit the schema becomes a dead letter with its
+    What is not a JSON object, has an impossible key, or does not match the schema becomes a dead letter with its
     reason (`streamforge dlq list QUEUE_ID`). The topic is never made, trimmed or removed.
     """
     start = posting(

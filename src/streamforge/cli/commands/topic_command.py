@@ -21,11 +21,11 @@ async def topics(
     ] = None,
     limit: Annotated[
         int,
-        typer.Option("--limit", metavar="N", min=1, max=10_000, help="At most so many, in the order of their names."),
+        typer.Option("--limit", metavar="N", min=1, max=10_000, help="At most this many, in the order of their names."),
     ] = 200,
     as_json: o.Json = False,
 ) -> int:
-    """List the topics of workflows: what they hold, who reads them and how far behind."""
+    """List the topics of workflows: what they hold, who reads them, and the lag."""
     query = None if queue_id is None else {"queue_id": queue_id}
     found, more = await listed(
         where, "topic", topic_answers.Topic, limit, as_json=as_json, query=query, at_once=MOST_AT_ONCE

@@ -56,10 +56,10 @@ async def queues(
     ] = None,
     search: Annotated[
         str | None,
-        typer.Option("--search", metavar="TEXT", help="Only those whose name (wf-…) or symbol begins so."),
+        typer.Option("--search", metavar="TEXT", help="Only those whose name (wf-…) or symbol begins with this."),
     ] = None,
     limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=1, max=100_000, help="At most so many, the newest.")
+        int, typer.Option("--limit", metavar="N", min=1, max=100_000, help="At most this many, the newest.")
     ] = 50,
     as_json: o.Json = False,
 ) -> int:
@@ -286,7 +286,7 @@ def _tell_event(
     reason = extra.get("waiting") if event.get("event") == "loading" else None
     if waits is not None and event.get("event") in ("loading", "pong"):
         before = waits.get(event.get("producer"))
-        waits[event.get("producer")] = reason or before  # a reason that comes and goes is told once
+        waits[event.get("producer")] = reason or before  # a reason that comes and goes is shown once
         if reason in (None, before) and not any(extra.get(name) for name in _FINDINGS):
             return
     stamp = event.get("timestamp")

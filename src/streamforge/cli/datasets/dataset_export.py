@@ -354,7 +354,7 @@ class DatasetExport:
             return
         raise RetryableError(
             f"{self._to.place}/{self._list_name} was changed by other exports {_LIST_TRIES} times while it wrote it: "
-            "run this export again, which goes on where it was"
+            "run this export again; it continues where it was"
         )
 
     async def _put(self, name: str, content: bytes, expected: str) -> None:

@@ -169,5 +169,5 @@ def cannot(done: str, path: Path, error: OSError) -> CliError:
     """The error of a file of a data set that cannot be `done`: read, written, …"""
     return CliError(
         f"output {path} cannot be {done} ({error.strerror or error}): choose another folder or make room; what is "
-        "whole stays, and the same command goes on from there"
+        "whole stays, and the same command continues from there"
     )

@@ -157,7 +157,8 @@ async def show(queue_id: QueueId, to: In) -> Response:
     summary="Forget an ended workflow",
     description="The `detail` of the 404 that its paths answer then says who removed it, and when: for 90 days.",
     responses=gives(
-        data_answers.Removed, description="Removed; what is told where `Prefer: return=representation` asks."
+        data_answers.Removed,
+        description="Removed; the body has the counts if `Prefer: return=representation` asks for them.",
     ),
 )
 async def remove(
@@ -355,7 +356,7 @@ async def dead_letters(
     responses=gives(answers.Workflow, 202),
     summary="Let a sink read the dead letters again",
     description=(
-        "Without a body all of them, else those of `letters`; the others stay where they are. What cannot be stored "
+        "Without a body all dead letters, else those in `letters`; the others stay. What cannot be stored "
         "comes back, at the end. To replay one twice changes nothing: it is stored under its key."
     ),
 )

@@ -38,8 +38,8 @@ Since = Annotated[
     Field(
         min_length=1,
         max_length=_TEXT,
-        description="In the place of a time_range, from when on until now: an instant (2024-08-01, `-1d`), or `last`: "
-        "from where the coverage ends. Holes before that are loaded again, or named in the answer.",
+        description="Instead of a time_range, the start of a range until now: an instant (2024-08-01, `-1d`), or "
+        "`last`: from where the coverage ends. Holes before that are loaded again, or named in the answer.",
     ),
 ]
 From = Annotated[

@@ -10,7 +10,7 @@ from streamforge.manager.answers import CURSOR, Moment, VerdictName, example, me
 from streamforge_utils.model.detail_levels import CALENDAR
 
 BARS = 2000
-"""So many bars at most where nobody says how many."""
+"""The default limit of bars."""
 LEAST_BARS, MOST_BARS = 50, 5000
 BINS = 400
 MOST_BINS = 5000

@@ -58,7 +58,7 @@ async def bars(
             alias="max",
             ge=bar_answers.LEAST_BARS,
             le=bar_answers.MOST_BARS,
-            description="At most so many bars; the server chooses their length by it.",
+            description="At most this many bars; the server chooses their length by it.",
         ),
     ] = bar_answers.BARS,
     if_none_match: Annotated[str | None, Header(max_length=1000, description="An ETag that was answered.")] = None,
@@ -106,7 +106,7 @@ async def coverage(
     start: Instant = None,
     end: Instant = None,
     bins: Annotated[
-        int, Query(ge=1, le=bar_answers.MOST_BINS, description="At most so many runs a series.")
+        int, Query(ge=1, le=bar_answers.MOST_BINS, description="At most this many runs a series.")
     ] = bar_answers.BINS,
     prefix: Annotated[
         str, Query(max_length=60, description="Only series whose symbol begins so.", examples=["BTC"])
@@ -124,7 +124,7 @@ async def coverage(
     ] = SeriesOrder.SYMBOL,
     cursor: Annotated[str | None, Query(max_length=1000, description="Of the page before, of the same order.")] = None,
     limit: Annotated[
-        int, Query(ge=1, le=bar_answers.SERIES, description="At most so many series.")
+        int, Query(ge=1, le=bar_answers.SERIES, description="At most this many series.")
     ] = bar_answers.SERIES,
 ) -> Response:
     asked = CoverageRequest(

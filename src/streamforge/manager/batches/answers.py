@@ -95,7 +95,7 @@ class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Batch(BatchSummary, frozen=True, kw_only=True):
-    """A batch: one request for many symbols, and what became of it."""
+    """A batch: one request for many symbols, and its outcome."""
 
     joined: Annotated[int, meaning("Members whose workflows other requests had made.")] = 0
     duplicates: Annotated[int, meaning("How often a symbol was named again; it is loaded once.")] = 0

@@ -1,4 +1,4 @@
-"""The members of a batch in memory while it is driven, and what becomes of one."""
+"""The members of a batch in memory while it is driven, and the outcome of one."""
 
 from __future__ import annotations
 

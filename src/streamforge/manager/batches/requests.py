@@ -70,5 +70,5 @@ def _day(text: str, now_ms: int) -> int:
     except InvalidInput as error:
         raise InvalidInput("listed_at", f"listed_at {text!r} is no day of the calendar") from error
     if day_ms > now_ms:
-        raise InvalidInput("listed_at", f"listed_at {text} lies in the future")
+        raise InvalidInput("listed_at", f"listed_at {text} is in the future")
     return day_ms

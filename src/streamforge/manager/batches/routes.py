@@ -58,7 +58,7 @@ class StartBatch(RangeRequest):
     again: bool = Field(default=False, description="Load also what is stored already.")
     skip_unknown: bool = Field(
         default=False,
-        description="Leave out symbols that the exchange does not have, in the place of a refusal of all.",
+        description="Leave out symbols that the exchange does not have, instead of refusing all.",
     )
     source: SourceChoice = Field(default=SourceChoice.AUTO, description="As of POST /queues/start.")
     labels: Labels = Field(default_factory=dict)

@@ -72,7 +72,7 @@ class View(NamedTuple):
 
 
 class StartedBatch(NamedTuple):
-    """What became of a request. replayed: the same key and request came before."""
+    """The outcome of a request. replayed: the same key and request came before."""
 
     view: View
     replayed: bool = False

@@ -115,7 +115,7 @@ class BatchStore:
             found.append(StoredMembers(number, _decoded_members(state), state.revision))
         batch, count = await self.get(batch_id), sum(len(document.members) for document in found)
         if batch is not None and batch.size != count:
-            raise ConfigError(f"{batch_id}: {count} of its {batch.size} members are there: make the batch anew")
+            raise ConfigError(f"{batch_id}: {count} of its {batch.size} members are there: make the batch again")
         return found
 
     async def members_of_document(self, batch_id: str, number: int) -> Sequence[Member]:

@@ -11,7 +11,7 @@ from streamforge_utils.model.books.trust import Trust
 
 NOT_KNOWN = "not known"
 LEVELS = 20
-"""So many levels a side are shown where nobody says how many."""
+"""The default number of levels a side."""
 Level = tuple[str, str]
 
 

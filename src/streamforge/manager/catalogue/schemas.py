@@ -48,7 +48,7 @@ def _all() -> dict[str, dict[str, Any]]:
         "command": _schema(
             "command",
             "Command",
-            "What a worker is told, on queue-control.",
+            "A command to a worker, on queue-control.",
             Command,
             {},
             [

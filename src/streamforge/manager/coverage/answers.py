@@ -233,5 +233,5 @@ class DeadLetters(msgspec.Struct, frozen=True, kw_only=True):
 
     queue_id: str
     dead_letters: Annotated[list[DeadLetter], meaning("The oldest, `limit` at most and about 16 MiB.")]
-    outstanding: Annotated[int, meaning("How many there are that nobody has replayed.")]
+    outstanding: Annotated[int, meaning("How many have not been replayed.")]
     after: Annotated[str | None, meaning("Send it as `after` to get the next page; none at the end.")] = None

@@ -108,7 +108,7 @@ async def book(
     ],
     limit: Annotated[
         Annotated[int, Query(ge=1, le=PAGE_LIMIT)] | Literal["all"],
-        Query(description="So many levels a side at most; `all`: every level that is known."),
+        Query(description="At most this many levels a side; `all`: every level that is known."),
     ] = book_answers.LEVELS,
 ) -> Response:
     now_ms = to.clock.now_ms()
@@ -189,7 +189,7 @@ async def records(
     after: Annotated[str | None, Query(max_length=500, description="Of the page before.")] = None,
     limit: Annotated[
         Annotated[int, Query(ge=1, le=PAGE_LIMIT)] | Literal["all"],
-        Query(description="At most so many; `all` streams the whole."),
+        Query(description="At most this many; `all` streams everything."),
     ] = PAGE,
     format: Annotated[
         Format | None, Query(description="Goes before Accept. `ndjson` is another name of `jsonl`.")

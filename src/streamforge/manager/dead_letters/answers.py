@@ -25,7 +25,7 @@ class LetterCounts(msgspec.Struct, frozen=True, kw_only=True):
     symbol: Annotated[str, example("BTCUSDT")]
     type: Annotated[str, example("api_candles_1m")]
     status: WorkflowStatus
-    outstanding: Annotated[int, meaning("How many there are that nobody has replayed.")]
+    outstanding: Annotated[int, meaning("How many have not been replayed.")]
     counted: Annotated[int, meaning("Of how many of them, the oldest, the reasons were counted: 200 at most.")]
     reasons: Annotated[list[ReasonCount], meaning("The most frequent first.")]
 

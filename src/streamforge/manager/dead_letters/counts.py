@@ -29,7 +29,7 @@ class DeadLetterCounts:
         self._counts: dict[str, tuple[object, int, list[ReasonCount]]] = {}
 
     async def page(self, *, cursor: str | None = None, limit: int = 50) -> LetterCountsPage:
-        """Workflows with dead letters that nobody has replayed, by their names. cursor: a name.
+        """Workflows with dead letters that have not been replayed, by name. cursor: a name.
 
         Raises RetryableError.
         """

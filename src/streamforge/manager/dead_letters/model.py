@@ -21,7 +21,7 @@ MEANINGS: dict[LetterCode, str] = {
     LetterCode.NOT_A_RECORD: "it cannot be read as a record of the workflow's kind, or as an object that can be kept",
     LetterCode.CONTRADICTORY: "it is a record, but its fields contradict each other or the message's key",
     LetterCode.SCHEMA_UNMET: "it does not fit the JSON Schema that the workflow was started with",
-    LetterCode.TOO_LARGE: "it is larger than a dead letter may be: its beginning alone was kept",
+    LetterCode.TOO_LARGE: "it is larger than a dead letter may be; only its beginning was kept",
     LetterCode.STORE_REFUSED: "the store refuses the document that was made of it",
     LetterCode.OTHER: "a worker gave a reason that has no code",
 }

@@ -86,13 +86,13 @@ class DeadLetterService:
                 )
             if letters and len(union((*passed, *chosen), most=None)) > MOST_RANGES:
                 raise NotNow(
-                    f"the letters of workflow {queue_id} that were replayed lie in {len(passed)} ranges, of which at "
-                    f"most {MOST_RANGES:,} are remembered: replay all of its letters"
+                    f"the replayed dead letters of workflow {queue_id} are in {len(passed)} ranges, of which at "
+                    f"most {MOST_RANGES:,} are remembered: replay all of its dead letters"
                 )
             return await self._ask(queue_id, Replay(tuple(map(str, chosen)), passed))
 
     async def _outstanding(self, workflow: Workflow, places: frozenset[LetterPlace]) -> Sequence[PartitionRange]:
-        """The offsets of those of `places` that nobody has replayed."""
+        """The offsets of those of `places` that have not been replayed."""
         found, after = set[LetterPlace](), None
         offsets = list[PartitionRange]()
         while True:

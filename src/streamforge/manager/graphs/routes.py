@@ -162,8 +162,8 @@ async def coin(
     symbol: Annotated[str, Path(max_length=_TEXT, description="The coin.", examples=["BTCUSDT"])],
     to: In,
     time_range: Range = None,
-    neighbours: Annotated[int, Query(ge=0, le=100, description="So many of each moment at most, the largest.")] = 10,
-    limit: Annotated[int, Query(ge=1, le=1000, description="At most so many moments, the oldest.")] = 400,
+    neighbours: Annotated[int, Query(ge=0, le=100, description="At most this many of each moment, the largest.")] = 10,
+    limit: Annotated[int, Query(ge=1, le=1000, description="At most this many moments, the oldest.")] = 400,
 ) -> Response:
     start_ms, end_ms = _span(time_range, to)
     found = await to.service.graphs.path(graph, symbol, start_ms=start_ms, end_ms=end_ms, limit=limit)

@@ -29,7 +29,7 @@ async def logs(
     to: In,
     step: Annotated[str | None, Query(max_length=_TEXT, description="Of this target alone.")] = None,
     attempt: Annotated[
-        int | None, Query(ge=1, le=99_999_999, description="Of this attempt, in the place of the newest.")
+        int | None, Query(ge=1, le=99_999_999, description="Of this attempt instead of the newest.")
     ] = None,
     after: Annotated[
         str | None, Query(max_length=4000, description="Of an earlier answer: only what came later.")

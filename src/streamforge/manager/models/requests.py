@@ -145,7 +145,7 @@ def scored_span(request: ScoreRequest, dataset: DatasetDefinition, reached_ms: i
     if not times:
         raise NothingToScore(
             "time_range",
-            f"no moment lies in {request.time_range or 'what came since the last score'}: they are "
+            f"there is no moment in {request.time_range or 'what came since the last score'}: they are "
             f"{dataset.graph.step} bars of {dataset.graph.interval} apart; ask again later, or for a longer range",
         )
     return TimeRange(start_ms, min(end_ms, times[-1] + dataset.graph.step_ms))

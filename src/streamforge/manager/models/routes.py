@@ -165,7 +165,7 @@ async def card(
     "/models/{model}/files/{file}",
     responses={200: {"description": "The file.", "content": {"application/octet-stream": {}}}},
     response_class=Response,
-    summary="Download what a model learnt, or what it predicted",
+    summary="Download the parameters of a model, or its predictions",
 )
 async def file(
     model: Name,

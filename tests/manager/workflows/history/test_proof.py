@@ -1,4 +1,4 @@
-"""Proofs: how the exchange is asked for a hole, and what is counted, learnt and stored of a range."""
+"""Proofs: what is counted, written to coverage and stored of a range."""
 
 from __future__ import annotations
 
@@ -13,66 +13,18 @@ from streamforge.manager.engine.document import Workflow
 from streamforge.manager.engine.refusals import ExchangeFailed
 from streamforge.manager.workflows.history.proof import prove
 from streamforge.manager.workflows.series.model import Plan, SeriesProof, loaded_series
-from streamforge.manager.workflows.series.questions import ask_again
-from streamforge_utils.model.coverage import Segment, Verdict, verdict_of
+from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.candles import Candle, Interval
 from streamforge_utils.model.timeranges import TimeRange
-from tests.doubles import ticks
 from tests.doubles.manualclock import ManualClock
-from tests.doubles.scriptedexchange import Question, ScriptedExchange
+from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.execution.world import SERIES, C, exchange_of, hold, minute, segment, span, stored
 from tests.manager.support import DAY_MS, DAY_START, NOW, World, accepted, changed, replace, rest
 from tests.runtime.rig import until
 
 M1 = Interval.M1
 OTHER = "other"
-
-
-def minutes_exchange(*numbers: int) -> ScriptedExchange:
-    return ScriptedExchange(M1, [minute(n) for n in numbers], now_ms=NOW)
-
-
-async def answers(there: ScriptedExchange, hole: TimeRange) -> list[Segment]:
-    return await ask_again(there, SERIES, verdict_of(hole, Verdict.UNKNOWN), None)
-
-
-@pytest.mark.parametrize("liar", range(4))
-async def test_a_hole_is_the_exchanges_only_if_no_answer_fills_it(liar: int) -> None:
-    there = minutes_exchange(*range(100))
-    there.lie = lambda number, question, page: page if number == liar else []
-    assert await answers(there, span(3, 9)) == [segment(3, 9, Verdict.OURS)]
-
-
-async def test_the_same_hole_is_asked_for_by_two_questions_twice_until_it_is_filled() -> None:
-    """Of the answers what lies beyond the hole does not count."""
-    newest, longer = Question(span(3, 6), 1000, True), Question(span(3, 7), 1000, False)
-    there = minutes_exchange(2, 3, 5, 6)
-    assert await answers(there, span(3, 6)) == [
-        segment(3, 4, Verdict.OURS),
-        segment(4, 5, Verdict.EXCHANGE),
-        segment(5, 6, Verdict.OURS),
-    ]
-    assert there.asked == [newest, longer, newest, longer]
-    there = minutes_exchange(3, 4, 5)
-    assert await answers(there, span(3, 6)) == [segment(3, 6, Verdict.OURS)]
-    assert there.asked == [newest]
-    there = minutes_exchange()
-    assert await answers(there, span(3.25, 3.75)) == []
-    assert there.asked == []
-
-
-async def test_a_hole_of_more_bars_than_a_question_has_is_asked_for_in_parts() -> None:
-    there = minutes_exchange(*range(950), 1805)
-    assert await answers(there, span(100, 1900)) == [
-        segment(100, 950, Verdict.OURS),
-        segment(950, 1805, Verdict.EXCHANGE),
-        segment(1805, 1806, Verdict.OURS),
-        segment(1806, 1900, Verdict.EXCHANGE),
-    ]
-    parts = {question.span for question in there.asked if question.newest}
-    assert parts == {span(100, 1000), span(1000, 1900)}
-    assert len(there.asked) == 8
 
 
 def of_ten(**fields: Any) -> Workflow:
@@ -87,7 +39,7 @@ async def a_world(
     there: dict[str, Sequence[float]], known: Sequence[Segment] = (), opens: Sequence[int] = range(10)
 ) -> World:
     """there: the minutes stored in each collection. opens: those that the exchange has."""
-    world = World(clock=ManualClock(NOW), exchange=minutes_exchange(*opens))
+    world = World(clock=ManualClock(NOW), exchange=ScriptedExchange(M1, [minute(n) for n in opens], now_ms=NOW))
     await world.start()
     for collection, numbers in there.items():
         hold(world.store, *map(minute, numbers), collection=collection)
@@ -381,22 +333,3 @@ async def test_bars_of_three_days_in_other_collections_are_counted_on_their_grid
         (Verdict.STORED, OTHER, 1),
     ]
     assert (proof.expected, proof.stored) == (6, 5)
-
-
-@pytest.mark.usefixtures("ticks")
-async def test_a_hole_is_asked_for_by_id() -> None:
-    market = [(number, ticks.START + number) for number in range(20) if number not in (7, 8, 9)]
-    there = ticks.TickExchange(market, now_ms=ticks.NOW)
-
-    def hole(first: int, last: int) -> Segment:
-        return Segment(
-            start_ms=ticks.START, end_ms=ticks.START + 1, verdict=Verdict.UNKNOWN, first_id=first, last_id=last
-        )
-
-    assert [s.verdict for s in await ask_again(there, ticks.SERIES, hole(7, 9), None)] == [Verdict.EXCHANGE]
-    assert len(there.asked) == 4
-    assert [s.verdict for s in await ask_again(there, ticks.SERIES, hole(8, 11), None)] == [Verdict.OURS]
-    assert [s.verdict for s in await ask_again(there, ticks.SERIES, hole(3, 3), None)] == [Verdict.OURS]
-    endless = ticks.TickExchange([*market, (1_000_000, ticks.START + 20)], now_ms=ticks.NOW)
-    assert [s.verdict for s in await ask_again(endless, ticks.SERIES, hole(20, 999_999), None)] == [Verdict.EXCHANGE]
-    assert len(endless.asked) == 4

@@ -27,8 +27,17 @@ from streamforge_utils.runtime.life.worker_definition import Role
 from streamforge_utils.runtime.live.book_loader import load_book
 from tests.doubles.market import START_MS
 from tests.manager.support import replace, with_attempt
-from tests.manager.workflows.live.interval_rig import AWAITING, SUSPECTED, VERIFIED, BookRecords, at, counted
-from tests.manager.workflows.live.test_interval_comparison import C, Rig, a_rig
+from tests.manager.workflows.live.interval_rig import (
+    AWAITING,
+    SUSPECTED,
+    VERIFIED,
+    BookRecords,
+    C,
+    Rig,
+    a_rig,
+    at,
+    counted,
+)
 from tests.runtime.book_rig import BookMarket
 from tests.runtime.live.test_turned_books import contradict
 from tests.runtime.live_rig import TOPIC, play

@@ -6,83 +6,33 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.manager.engine.document import Workflow
 from streamforge.manager.engine.persistence.workflow_store import WorkflowStore
 from streamforge.manager.execution.verifier import Verifier, verify
 from streamforge.manager.retention.service import RecordRemoval
 from streamforge.manager.use_cases import Verification
 from streamforge.manager.workflows.live import interval_comparison
 from streamforge.manager.workflows.live.interval_comparison import comparison_of
-from streamforge.manager.workflows.live.model import Ledger, ledger_of
+from streamforge.manager.workflows.live.model import Ledger
 from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.books.trust import Standing, Trust
 from streamforge_utils.model.completeness.continuity import MOST_TURNED
 from streamforge_utils.model.coverage import Verdict
-from streamforge_utils.model.messages import Live, Progress
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.runtime.life.worker_definition import Role, Source
-from tests.doubles.manualclock import ManualClock
-from tests.manager.support import World, changed, decide_running, replace, with_attempt
+from streamforge_utils.runtime.life.worker_definition import Role
+from tests.manager.support import with_attempt
 from tests.manager.workflows.live.interval_rig import (
     AWAITING,
-    STREAM,
     SUSPECTED,
     VERIFIED,
-    BookRecords,
+    C,
+    Rig,
+    a_rig,
     at,
     counted,
-    shown,
 )
 
-C = "books"
 BEYOND = Standing(Trust.UNVERIFIABLE, "out of band")
-
-
-class Rig:
-    """A live workflow of an order book that began to listen at `STREAM`."""
-
-    def __init__(self, world: World, workflow: Workflow, books: BookRecords) -> None:
-        self.world, self.workflow, self.books = world, workflow, books
-        self.ledger = ledger_of(workflow) or Ledger(stream_ms=STREAM)
-
-    async def step(self, *, close: bool = False, quiet: bool = False) -> list[tuple[int, int, str, str]]:
-        comparison = comparison_of(self.world.deps, self.workflow, self.ledger, close=close)
-        if close:
-            self.ledger, _ = await comparison.closed()
-        else:
-            await comparison.step()
-            if quiet:
-                await comparison.quiet()
-            self.ledger = comparison.ledger
-        assert await comparison.lacking() == []
-        return shown(await self.world.deps.coverage.of(loaded_series(self.workflow)))
-
-    def wait(self, seconds: float) -> None:
-        assert isinstance(self.world.clock, ManualClock)
-        self.world.clock.advance(seconds)
-
-    def heard(self, last_id: int) -> None:
-        """The loader has told that it published so much."""
-        told = Progress(live=Live(last_id=last_id, frame_age_s=0.1))
-        for one in self.workflow.steps:
-            self.workflow = with_attempt(self.workflow, one.target, progress=told)
-
-
-async def a_rig(folder: Path | None = None, *, daily: bool = False) -> Rig:
-    world = World(clock=ManualClock(STREAM + 100_000))
-    await world.start()
-    objects = None if folder is None else ObjectFolder(folder)
-    world.deps = replace(world.deps, objects=objects)
-    workflow = decide_running()
-    for one in workflow.steps:
-        workflow = with_attempt(workflow, one.target, started_ms=0, planned_ms=0)
-    steps = tuple(replace(s, source=Source.STREAM) if s.role is Role.LOADER else s for s in workflow.steps)
-    ledger = Ledger(stream_ms=STREAM)
-    workflow = changed(workflow, type="ws_orderbook", endless=True, ledger=ledger, steps=steps)
-    workflow = replace(workflow, collection=C, daily=daily)
-    await world.deps.workflows.create(workflow)
-    return Rig(world, workflow, BookRecords(world.store, workflow.placement, objects))
 
 
 @pytest.fixture(params=["segments", "collection"])

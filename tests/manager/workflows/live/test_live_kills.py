@@ -23,7 +23,7 @@ from tests.manager.live_world import (
     store,
     wanted,
 )
-from tests.manager.retention.test_removing import Killed
+from tests.manager.retention.removal_rig import Killed
 from tests.manager.support import DAY_START, MINUTE_MS, World
 
 WRITES = 40

@@ -15,7 +15,7 @@ JSON_TYPE = "json"
 COUNT_LIMIT = 10**15
 PRODUCERS_LIMIT = 32
 RANGES_LIMIT = 100
-"""So many ranges of offsets that were not read are told."""
+"""At most this many ranges of unread offsets are reported."""
 _PRODUCER = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)
 _FORMS = "`end`, `stop`, `count:N` or `marker:PRODUCER[,PRODUCER]`"
 _SHOWN = 80

@@ -165,7 +165,7 @@ class BusAdmin(Protocol):
         """Make the topic; one that exists is left as it is. Raises PermanentError for an illegal name."""
 
     async def delete_topic(self, name: str) -> None:
-        """Remove the topic with its messages and its groups' offsets; none such is no error."""
+        """Remove the topic with its messages and its groups' offsets; it is no error if there is none."""
 
     async def topics(self) -> Sequence[str]:
         """The names of all topics, sorted."""

@@ -185,7 +185,7 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[SecretVariable, ...],
         variable(
             "STREAMFORGE_K8S_SECRET_ENV",
-            "variables of the workers whose value lies in a Secret, e.g. `KAFKA_PASSWORD=user-streamforge/password`",
+            "variables of the workers whose value is in a Secret, e.g. `KAFKA_PASSWORD=user-streamforge/password`",
         ),
     ] = ()
     values: Annotated[
@@ -200,21 +200,21 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
         SecretKey | None,
         variable(
             "STREAMFORGE_K8S_KAFKA_CA_SECRET",
-            "where the CA of Kafka's brokers lies for the workers, e.g. `streamforge-cluster-ca-cert/ca.crt`",
+            "where workers find the CA of Kafka's brokers, e.g. `streamforge-cluster-ca-cert/ca.crt`",
         ),
     ] = None
     arango_ca: Annotated[
         SecretKey | None,
         variable(
             "STREAMFORGE_K8S_ARANGO_CA_SECRET",
-            "where the CA of ArangoDB lies for the workers, e.g. `arangodb-ca/ca.crt`",
+            "where workers find the CA of ArangoDB, e.g. `arangodb-ca/ca.crt`",
         ),
     ] = None
     stream_ca: Annotated[
         SecretKey | None,
         variable(
             "STREAMFORGE_K8S_STREAM_CA_SECRET",
-            "where the CA of the exchange's streams lies for the workers, where that is none of the system's",
+            "where workers find the CA of the exchange's streams, if it is not a system CA",
         ),
     ] = None
     data_claim: Annotated[

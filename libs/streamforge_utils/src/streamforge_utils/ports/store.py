@@ -24,7 +24,7 @@ class Document(msgspec.Struct, frozen=True, gc=False):
 
 
 class Outcome(StrEnum):
-    """What became of one document.
+    """The outcome of one document.
 
     stored: new, or it replaced an older content. unchanged: the same content was there. stale: a newer version is
     there and stays. refused: it can never be stored (`Answer.reason` says why).
@@ -126,9 +126,10 @@ class Collections(Protocol):
         """
 
     async def flush(self, collection: str) -> None:
-        """On return what any process has stored in the collection survives power loss too; none such is no error.
+        """On return what any process has stored in the collection survives power loss too.
 
-        A store that promises this of every `upsert` has nothing to do here. Raises RetryableError.
+        A missing collection is no error. A store that promises this of every `upsert` has nothing to do here. Raises
+        RetryableError.
         """
 
 
@@ -195,7 +196,7 @@ class StateStore(Protocol):
         """
 
     async def remove(self, kind: str, id: str, *, expected: str) -> None:
-        """Remove the state if its revision is `expected`; none such is no error. Raises ConflictError."""
+        """Remove the state if its revision is `expected`; it is no error if there is none. Raises ConflictError."""
 
 
 class Edge(msgspec.Struct, frozen=True, gc=False):
@@ -221,7 +222,7 @@ class EdgeStore(Protocol):
         """The edges that leave any of `sources`, a few thousand at most, sorted. Raises RetryableError."""
 
     async def unlink(self, collection: str, sources: Sequence[str]) -> None:
-        """Remove the edges that leave any of `sources`, a few thousand at most; none such is no error.
+        """Remove the edges that leave any of `sources`, a few thousand at most; it is no error if there is none.
 
         Raises RetryableError.
         """

@@ -64,7 +64,7 @@ class StreamPart(Protocol):
         """Whether the exchange has said that it will close it: another connection is to take its place at once."""
 
     async def read(self) -> StreamBatch:
-        """Wait for the next messages. While nobody reads, the exchange is made to wait once a limit of bytes is held.
+        """Wait for the next messages. While no one reads, the exchange has to wait once a limit of bytes is held.
 
         Raises StreamEnded. A cancelled call loses no message.
         """

@@ -1,4 +1,4 @@
-"""Who may connect to the exchange's streams: what is dealt holds over restarts of the manager."""
+"""Which loaders may connect to the exchange's streams; assignments survive restarts of the manager."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ConnectDealing:
-    """What was dealt is stored before anybody is told: a manager that follows deals no second portion."""
+    """An assignment is stored before it is sent, so that the next manager does not assign it a second time."""
 
     def __init__(self, deps: Services, overview: Overview) -> None:
         self._connects = Connects(deps.policy.connects)
@@ -35,13 +35,13 @@ class ConnectDealing:
         self._kept = DealtConnects(deps.store)
 
     async def load(self) -> None:
-        """Go on with what an earlier manager dealt; once, before anything else. Raises RetryableError."""
+        """Continue with the assignments of an earlier manager; once, before anything else. Raises RetryableError."""
         entries = await self._kept.load()
         try:
             processes = {name: _decode_process(one) for name, one in _of(_PROCESS, entries)}
             launched = {name: _decode_launch(one) for name, one in _of(_LAUNCH, entries)}
         except DECODE_ERRORS as error:
-            _log.error("which connections were dealt cannot be read, its document is damaged", error=str(error))
+            _log.error("the record of assigned connections cannot be read: its document is damaged", error=str(error))
             return
         self._connects.restore(processes)
         self._launches.restore(launched)
@@ -61,7 +61,7 @@ class ConnectDealing:
         try:
             await self._kept.store(entries)
         except RetryableError as error:
-            _log.warning("no connections are dealt, as the store does not take what is", error=str(error))
+            _log.warning("no connections are assigned, because the store does not accept the record", error=str(error))
             return {}
         return dealt
 

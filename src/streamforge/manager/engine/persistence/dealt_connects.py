@@ -32,7 +32,7 @@ class DealtConnects:
         try:
             self._stored = {} if state is None else {name: bytes(one) for name, one in _decode(state.body).items()}
         except DECODE_ERRORS as error:
-            _log.error("which connections were dealt cannot be read, its document is damaged", error=str(error))
+            _log.error("the record of assigned connections cannot be read: its document is damaged", error=str(error))
         return self._stored
 
     async def store(self, entries: Mapping[str, bytes]) -> None:

@@ -209,7 +209,7 @@ class WorkflowStore:
         self._note_change(stored.workflow)
 
     async def remove_unreadable(self, queue_id: str) -> None:
-        """Forget a workflow whose document cannot be read; none such is no error."""
+        """Forget a workflow whose document cannot be read; it is no error if there is none."""
         state = await self._states.get(KIND, queue_id)
         if state is not None:
             await self._states.remove(KIND, queue_id, expected=state.revision)

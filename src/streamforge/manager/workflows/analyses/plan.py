@@ -63,7 +63,7 @@ async def plan_analysis(deps: Dependencies, workflow: Workflow, made: Analysis) 
             Failure(
                 code=FailureCode.INPUT_NOT_PROVEN,
                 reason=f"it is not proven what {len(lacking)} of {len(made.symbols)} series have of what {made.name} "
-                f"sees, and nobody loads it: {_some(lacking)}",
+                f"sees, and no workflow loads it: {_some(lacking)}",
                 next_step=f"see why batch {made.batch} has not loaded it, then retry this workflow"
                 if batch is not None and batch.type == made.type
                 else "load these ranges and retry, or ask for it again with load_missing (`--load-missing`)",

@@ -6,7 +6,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from streamforge.manager.engine.document import Workflow
+from streamforge_utils.model.completeness.interval_survey import Link
 from streamforge_utils.model.coverage import PASSED, Segment, Verdict
 from streamforge_utils.runtime.life.worker_definition import Role
 
@@ -33,6 +36,21 @@ def front_of(segments: Sequence[Segment], from_ms: int, *, done: bool, until_ms:
         position = found.position if one.verdict in (Verdict.EXCHANGE, Verdict.CLOSED) else None
         found = Front(one.end_ms, one, position if one.last_id is None else one.last_id + 1)
     return found
+
+
+def kept_before(changed: Front, links: Sequence[Link], seen_id: int | None) -> list[Segment]:
+    """What remains of a stored segment before a place in it, with its count if that is known.
+
+    links: the stored records from that place on, up to `seen_id`; None: all of them.
+    """
+    part = changed.last
+    if part is None or changed.position is None or part.start_ms >= changed.at_ms:
+        return []
+    last_id = part.last_id
+    whole = part.records and last_id is not None and (seen_id is None or last_id <= seen_id)
+    behind = sum(changed.position <= one.last_id <= (last_id or 0) for one in links)
+    records = max(0, part.records - behind) if whole else 0
+    return [msgspec.structs.replace(part, end_ms=changed.at_ms, last_id=changed.position - 1, records=records)]
 
 
 def reached_ms(workflow: Workflow) -> int:

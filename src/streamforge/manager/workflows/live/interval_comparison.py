@@ -21,7 +21,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.engine.document import Workflow
 from streamforge.manager.workflows.live.answers import stream_of
 from streamforge.manager.workflows.live.comparison import Comparison
-from streamforge.manager.workflows.live.front import Front, front_of
+from streamforge.manager.workflows.live.front import Front, front_of, kept_before
 from streamforge.manager.workflows.live.model import Ledger
 from streamforge.manager.workflows.series.model import loaded_series
 from streamforge_utils.model.completeness.continuity import MOST_TURNED, SUSPECT, Unbroken
@@ -126,7 +126,7 @@ class IntervalComparison(Comparison):
             told = self._with_end(told, links, front)
         found = survey(told, links, front.at_ms, front.position, terms)
         if changed is not None and found:
-            found = [*_before(changed, links, seen_id), *found]
+            found = [*kept_before(changed, links, seen_id), *found]
         expired = [one for one in known.segments if one.verdict is Verdict.EXPIRED]
         return outside(found, expired), bool(found) and not (all_told and seen_id is None)
 
@@ -372,18 +372,6 @@ class IntervalComparison(Comparison):
         except (PermanentError, DamagedFile, DamagedObject) as error:
             _log.warning("a segment cannot be read", name=name, error=str(error))
             return ()
-
-
-def _before(changed: Front, links: Sequence[Link], seen_id: int | None) -> list[Segment]:
-    """What remains of a stored segment before a place in it, with its count where that is known."""
-    part = changed.last
-    if part is None or changed.position is None or part.start_ms >= changed.at_ms:
-        return []
-    last_id = part.last_id
-    whole = part.records and last_id is not None and (seen_id is None or last_id <= seen_id)
-    behind = sum(changed.position <= one.last_id <= (last_id or 0) for one in links)
-    records = max(0, part.records - behind) if whole else 0
-    return [_replace(part, end_ms=changed.at_ms, last_id=changed.position - 1, records=records)]
 
 
 def _part(one: Unbroken, span: TimeRange, first_id: int, last_id: int) -> Unbroken:

@@ -260,7 +260,7 @@ async def _dead(deps: Dependencies, workflow: Workflow, topic: str) -> Mapping[i
             polled = await consumer.poll(BATCH_MESSAGES, POLL_S)
             quiet = 0 if polled else quiet + 1
             if quiet == QUIET_POLLS:
-                raise RetryableError(f"the dead letters of {letters} do not come: the bus is slow, try again")
+                raise RetryableError(f"the dead letters of {letters} do not arrive: the bus is slow, try again")
             for message in polled:
                 offsets = left.get(message.partition, range(0))
                 left[message.partition] = range(max(offsets.start, message.offset + 1), max(offsets.stop, 0))

@@ -64,7 +64,7 @@ RECORDS: Final = Kind(
         },
     },
 )
-"""Documents of no kind of records: which of their fields queries ask for, nobody knows here."""
+"""Documents of no known kind: which fields queries will ask for is unknown."""
 STATE_DOCUMENTS: Final = Kind(
     DOCUMENTS,
     {**_KEYS, "waitForSync": True},

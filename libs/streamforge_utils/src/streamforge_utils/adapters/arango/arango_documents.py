@@ -207,7 +207,7 @@ class Documents(Database):
         raise AssertionError("the last round returns")
 
     async def _judge(self, write: _Write, batch: Batch[Document]) -> list[Answer]:
-        """Store a batch, and say what became of each document."""
+        """Store a batch, and return the outcome for each document."""
         elements = await write(batch)
         answers = [_judged(element, document) for element, document in zip(elements, batch.items, strict=True)]
         # What the server skipped is not newer than what is there.

@@ -28,8 +28,9 @@ DOCUMENTS_BATCH: Final = 1000
 _DOCUMENT: Final = '[d._key, d._version, UNSET(d, "_key", "_id", "_rev", "_version")]'
 _BY_KEY: Final = 'FOR d IN @@collection OPTIONS { indexHint: "primary" }'
 _TTL_S: Final = 30
-"""A cursor that nobody asks any more is closed by the server after so long: also one whose first answer got lost or was
-not read to its end, as only that names it. Between two batches others may wait as long for a statement's answer."""
+"""A cursor without further requests is closed by the server after this time: also one whose first answer got
+lost or was not read to its end, as only that names it. Between two batches others may wait as long for a statement's
+answer."""
 
 _encode = msgspec.json.Encoder().encode
 

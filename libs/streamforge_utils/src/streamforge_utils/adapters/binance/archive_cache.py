@@ -86,7 +86,7 @@ class Entry(msgspec.Struct, frozen=True):
 class ArchiveCache:
     """The files in `folder`, at most `limit` bytes of them beside those that are under way.
 
-    free: bytes that the folder's disk has left. observer: is told of waits for other processes.
+    free: bytes that the folder's disk has left. observer: notified of waits for other processes.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class ArchiveCache:
 
     @asynccontextmanager
     async def locked(self, entry: Entry) -> AsyncIterator[None]:
-        """Nobody else of the machine works on the file in the block. Raises RetryableError or ConfigError."""
+        """No other process of the machine uses the file in the block. Raises RetryableError or ConfigError."""
         give_up = self._clock.monotonic() + LOCK_LIMIT_S
         waited = False
         while (descriptor := self._try_lock(entry)) is None:

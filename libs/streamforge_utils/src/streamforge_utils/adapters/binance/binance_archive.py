@@ -175,7 +175,7 @@ class BinanceArchive:
         if opened is None:  # another worker needed its room
             again = await self.verify(series, file.file)
             if (again.sha256, again.disputed) != (file.sha256, file.disputed):
-                raise RetryableError(f"{file.file.path} was replaced while it was read: read it anew")
+                raise RetryableError(f"{file.file.path} was replaced while it was read: read it again")
             opened = self._cache.opened(entry)
         if opened is None:
             raise RetryableError(f"{entry.zip} was removed twice: raise STREAMFORGE_ARCHIVE_CACHE_BYTES")

@@ -215,5 +215,12 @@ def _collections(catalogue: Path) -> list[tuple[str, int]]:
 
 
 def _count(path: Path) -> int:
+    """How many documents a copied collection has, of which records lie in tables of their series."""
+    tables = (
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND (name = 'documents' OR name GLOB 'records_[0-9]*')"
+    )
     with sqlite.translated(path, "read"), closing(sqlite3.connect(path)) as connection:
-        return int(connection.execute("SELECT count(*) FROM documents").fetchone()[0])
+        return sum(
+            int(connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0])  # noqa: S608 - a table's own name
+            for (name,) in connection.execute(tables).fetchall()
+        )

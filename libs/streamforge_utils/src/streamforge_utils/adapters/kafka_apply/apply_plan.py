@@ -122,7 +122,7 @@ def _left(keys: Notes, there: Notes) -> Iterable[Step]:
                 mine |= {key for key in keys if key.startswith(f"{_RULE}{name}/")}
             rules = sum(key.startswith(_RULE) for key in mine & there)
             if mine & there:
-                details = ["no manifest names it any more; remove it with Kafka's tools if nobody needs it"]
+                details = ["no manifest names it any more; remove it with Kafka's tools if it is not needed"]
                 if rules:
                     details.append(f"it keeps the {rules} rights that it was given here")
                 yield Step(Change(kind=kind, name=name, action=Action.LEFT, details=tuple(details)))

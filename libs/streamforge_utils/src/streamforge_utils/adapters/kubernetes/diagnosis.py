@@ -36,7 +36,7 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NO_POD: Final = Wait(
-    reason="no pod has been made for it yet, and nothing is told about why",
+    reason="no pod has been made for it yet, and no reason is given",
     next_step="if it lasts, see whether the cluster's controller manager works (kubectl describe job)",
     room=True,
 )

@@ -98,7 +98,7 @@ class JobCreation:
         if owner != spec.queue_id or job.metadata.label(INSTANCE_LABEL) != self._template.instance:
             raise ConfigError(
                 f"job {spec.name} is there already in namespace {self._template.namespace} and is not this manager's "
-                f"(it belongs to workflow {owner or 'unknown'!r}): delete it if nobody needs it"
+                f"(it belongs to workflow {owner or 'unknown'!r}): delete it if it is not needed"
             )
         return self._cache.add(job, self._clock.monotonic())
 

@@ -90,7 +90,7 @@ class KubernetesLauncher:
         if owner != spec.queue_id:
             raise ConfigError(
                 f"job {spec.name} is there already and belongs to workflow {owner!r}, not {spec.queue_id!r}: "
-                "delete it if nobody needs it"
+                "delete it if it is not needed"
             )
         await self._keep(entry)
 

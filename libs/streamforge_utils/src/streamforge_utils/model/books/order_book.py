@@ -165,7 +165,7 @@ class Asks(Side):
 
 
 class OrderBook:
-    """The book right after the update `last_id`. It believes what it is told: who tells it compares ids before.
+    """The book right after the update `last_id`. It trusts its input: the caller compares ids first.
 
     known_low, known_high: beyond these prices bids and asks are not known, and are none of its levels; None: all are.
     """

@@ -123,7 +123,7 @@ class StoredDepthInterval(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class DepthInterval(Record, frozen=True, gc=False, kw_only=True):
-    """An entry of the ledger as it travels. One that goes on is sent again as it grows: the later version counts."""
+    """An entry of the ledger as it travels. An open entry is sent again as it grows: the later version counts."""
 
     symbol: str
     first_update_id: int

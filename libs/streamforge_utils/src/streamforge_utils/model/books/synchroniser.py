@@ -190,7 +190,7 @@ class Synchroniser:
             ledger.follow(after, messages, until_ms)
 
     def stop(self) -> None:
-        """Nobody listens any more: the open interval ends."""
+        """Listening has ended: the open interval ends."""
         self._hear_early()
         self.ledger.begin(Cause.STOPPED)
 

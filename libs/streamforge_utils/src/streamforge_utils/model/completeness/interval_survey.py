@@ -1,4 +1,4 @@
-"""What a loader has told of a series, interval by interval, compared with the records that are stored. Pure."""
+"""What a loader has reported of a series, interval by interval, compared with the stored records. Pure."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class _Walk:
         return is_told or before.first_id <= one.first_id <= before.last_id + 1
 
     def _pass_gap(self, one: Unbroken) -> bool:
-        """Say what became of the time before an interval."""
+        """Give the verdict for the time before an interval."""
         before, terms = self.before, self._terms
         end_ms = max(one.start_ms, self.at_ms + 1)
         first_id = max(self._next_id or 0, 0 if before is None else before.last_id + 1)

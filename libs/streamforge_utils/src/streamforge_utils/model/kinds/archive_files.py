@@ -1,4 +1,4 @@
-"""How an exchange's archive gives records of a kind: which files there are, and what becomes of their rows."""
+"""How an exchange's archive gives records of a kind: which files there are, and how their rows become records."""
 
 from __future__ import annotations
 

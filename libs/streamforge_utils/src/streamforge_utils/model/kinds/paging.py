@@ -1,4 +1,4 @@
-"""How an exchange's REST interface gives records of a kind: one request, and what becomes of its answer."""
+"""How an exchange's REST interface gives records of a kind: one request, and how its answer becomes records."""
 
 from __future__ import annotations
 

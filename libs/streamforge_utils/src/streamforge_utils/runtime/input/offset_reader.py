@@ -102,7 +102,7 @@ class OffsetReader(Input):
                     f"{self._topic}: the bus did not deliver "
                     + ", ".join(f"offsets {first} to before {end} of partition {p}" for p, first, end in left[:_SHOWN])
                     + f" in {PATIENCE_POLLS} polls: see whether a transaction on the topic is left open or another "
-                    "worker reads it; nothing is lost, the next attempt goes on there"
+                    "worker reads it; nothing is lost, the next attempt continues there"
                 )
         self.drained = self._draining and not self._is_over()
         if self._ends is not None and not self.drained:

@@ -1,6 +1,6 @@
 """Reads `queue-control`: what is meant for this worker is obeyed, the rest is counted and passed over.
 
-What nobody understands is also logged as a warning, once a minute at most: somebody sends it without effect.
+An unknown command is also logged as a warning, at most once a minute.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class CommandListener:
 
     stop: called with whether the loaders have ended, and how many seconds a sink may take for the rest, as the command
     has it. own: the types of the payloads of the worker's own commands, by command; `own_commands` has what was read of
-    these. handover: is told of one.
+    these. handover: notified of a handover.
     """
 
     def __init__(

@@ -65,7 +65,7 @@ class Connector:
         return await self._patiently(lambda: bus.consumer(topic, start_time_ms=since_ms))
 
     async def ensure_topic(self, admin: BusAdmin, topic: TopicSpec) -> None:
-        """Make a topic if nobody has; normally the manager did."""
+        """Make a topic if it does not exist; normally the manager has made it."""
 
         async def make() -> None:
             if not await self._is_there(admin, topic.name):

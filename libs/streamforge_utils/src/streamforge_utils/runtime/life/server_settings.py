@@ -41,7 +41,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
             check=_servers,
         ),
     ] = ""
-    user: Annotated[str, variable("KAFKA_USER", "who logs in at the brokers (SASL)")] = ""
+    user: Annotated[str, variable("KAFKA_USER", "user name at the brokers (SASL)")] = ""
     password: Annotated[Secret | None, variable("KAFKA_PASSWORD", "the password of `KAFKA_USER`")] = None
     user_producer: Annotated[
         str, variable("KAFKA_USER_PRODUCER", "another user to send with", default="`KAFKA_USER`")
@@ -76,7 +76,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     sasl_mechanism: Annotated[
         Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"],
-        variable("STREAMFORGE_KAFKA_SASL_MECHANISM", "how a user proves who it is"),
+        variable("STREAMFORGE_KAFKA_SASL_MECHANISM", "how a user authenticates"),
     ] = "SCRAM-SHA-512"
 
     @property
@@ -202,7 +202,7 @@ class ArangoSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     database: Annotated[str, variable("ARANGO_DB", "the database, which must exist", check=_database)] = ""
-    user: Annotated[str, variable("ARANGO_USER", "who logs in at ArangoDB")] = ""
+    user: Annotated[str, variable("ARANGO_USER", "user name at ArangoDB")] = ""
     password: Annotated[
         Secret | None, variable("ARANGO_PASSWORD", "the password of `ARANGO_USER`", default="no password")
     ] = None

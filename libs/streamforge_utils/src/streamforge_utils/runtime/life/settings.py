@@ -382,7 +382,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(ge=0),
         variable(
             "STREAMFORGE_ORPHAN_SECONDS",
-            "a worker that gets no command for this long has no manager any more, and ends; 0: it goes on",
+            "a worker that gets no command for this long has lost its manager, and ends; 0: it continues",
             unit="seconds",
         ),
     ] = 0.0

@@ -286,11 +286,11 @@ class Supervisor(Generic[P]):
             telemetry.heartbeat()
 
     async def _watch_manager(self, commands: CommandListener) -> None:
-        """Stop the worker once nobody owns it; return never otherwise."""
+        """Stop the worker when its manager is lost; otherwise never return."""
         limit_s = self._settings.orphan_seconds
         while not limit_s or (silent_s := self._clock.monotonic() - commands.read_at) <= limit_s:
             await self._clock.sleep(_OWNER_LOOK_S if not limit_s else min(_OWNER_LOOK_S, limit_s - silent_s + 0.01))
-        self._log.warning("nobody owns this worker any more: stopping in order", silent_seconds=round(silent_s, 1))
+        self._log.warning("this worker has lost its manager: stopping in order", silent_seconds=round(silent_s, 1))
         self.stop.by_silence(silent_s)
 
     async def _measure(self) -> None:

@@ -83,7 +83,7 @@ class StopRequest:
         return first
 
     def by_silence(self, seconds: float) -> None:
-        """No command came for so long: nobody owns the worker any more."""
+        """No command came for this long: the worker has lost its manager."""
         self._silence_s = seconds
         self._at_once.set()
         self._asked.set()

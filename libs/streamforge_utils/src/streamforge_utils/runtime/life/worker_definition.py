@@ -70,7 +70,7 @@ class Definition(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
     commands: what it obeys beside the common commands, each with the type of its payload; `ctx.command()` gives them.
     defaults: common settings that it can do without, by variable; `{QUEUE_ID}` in one stands for that variable's value.
     derived_metrics: metrics of its own, counted from the common ones.
-    makes_topic: it makes its data topic where nobody has; the others leave that to the manager.
+    makes_topic: it makes its data topic if there is none; the others leave that to the manager.
     require: raises ConfigError where this machine lacks what the work needs with given parameters; it imports nothing.
     adapt: what the definition becomes with given parameters; a worker whose parts depend on them needs it.
     """

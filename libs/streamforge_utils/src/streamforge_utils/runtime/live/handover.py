@@ -1,4 +1,4 @@
-"""What an attempt of a live loader is told of a handover: another one still writes, or goes on where this one ends."""
+"""What an attempt of a live loader knows of a handover: another one still writes, or continues where this one ends."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ MOST_STREAMS = 1000
 """Of one connection; the exchange takes a few more."""
 
 HELD_BYTES = 8 * 1024 * 1024
-"""Of messages that came for a part and that nobody has read; beyond it the part ends."""
+"""Of unread messages for a part; beyond it the part ends."""
 
 MESSAGE_COST = 64
 """Bytes that a message takes beside its text."""

@@ -48,7 +48,7 @@ class Overdue(NamedTuple):
 
 
 class Listener(Protocol):
-    """Who is told what the streams say."""
+    """The receiver of what the streams send."""
 
     def hear(self, heard: Heard) -> None:
         """Take what came. It may repeat what came before; after `interrupted` something may lack."""

@@ -97,7 +97,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(ge=0),
         variable(
             "STREAMFORGE_LEAVING_SECONDS",
-            "how long the worker goes on after SIGTERM, until it is told to stop: meanwhile another attempt can take "
+            "how long the worker continues after SIGTERM until a stop command: meanwhile another attempt can take "
             "its place without a gap",
             unit="seconds",
             only="stream",

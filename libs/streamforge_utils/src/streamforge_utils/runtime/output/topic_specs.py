@@ -28,7 +28,7 @@ def data_topic(name: str, readers: tuple[str, ...], max_bytes: int = DATA_MAX_BY
 
 
 def dead_letters_topic(name: str, readers: tuple[str, ...], max_bytes: int = DEAD_LETTERS_MAX_BYTES) -> TopicSpec:
-    """What of a workflow could not be stored: only a replay makes room, what nobody has seen is never dropped."""
+    """What of a workflow could not be stored: only a replay makes room; unread messages are never dropped."""
     return TopicSpec(
         name=name, retention=Retention.CONSUMED, max_bytes=max_bytes, readers=readers, headers_bytes=HEADERS_BYTES
     )

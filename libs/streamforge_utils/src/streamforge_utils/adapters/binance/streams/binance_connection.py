@@ -17,7 +17,7 @@ from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.stream import EndCause, StreamBatch, StreamEnded
 
 HELD_BYTES = 4 * 1024 * 1024
-"""Of messages that nobody has read; beyond it nothing more is received."""
+"""Of unread messages; beyond it nothing more is received."""
 
 HELD_BYTES_UNACKNOWLEDGED = 32 * 1024 * 1024
 """The same while streams are subscribed to: acknowledgements come behind messages that nobody reads yet."""

@@ -83,7 +83,7 @@ class Catalogue:
             return sqlite.check(connection, path, within_s)
 
     def compact(self, collection: str) -> None:
-        """Give back the room of what was removed from the collection's file; none such is no error."""
+        """Give back the room of what was removed from the collection's file; a missing collection is no error."""
         found = self._find(collection, create=False)
         if found is None:
             return
@@ -92,7 +92,7 @@ class Catalogue:
             connection.execute("VACUUM")
 
     def drop(self, collection: str) -> None:
-        """Remove the collection; none such is no error."""
+        """Remove the collection; it is no error if there is none."""
         catalogue = self._catalogue.get()
         self._forget(collection)
         with sqlite.transaction(catalogue, self._path):
@@ -105,7 +105,7 @@ class Catalogue:
             catalogue.execute("DELETE FROM collections WHERE id = ?", (identity,))
 
     def flush(self, collection: str) -> None:
-        """Bring to the disk what was committed to the collection by whomever; none such is no error."""
+        """Bring to the disk what was committed to the collection by any process; a missing collection is no error."""
         found = self._find(collection, create=False)
         if found is not None:
             sqlite.flush(found[1])

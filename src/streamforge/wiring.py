@@ -37,7 +37,6 @@ from streamforge_utils.runtime.live.stream_settings import StreamSettings
 if TYPE_CHECKING:
     from streamforge_utils.adapters.embedded.backup import Backup
     from streamforge_utils.adapters.embedded.datadir import DataDirectory
-    from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
     from streamforge_utils.adapters.kafka.kafka_connection import Connection, Login
     from streamforge_utils.adapters.kubernetes.examiner import KubernetesExaminer
     from streamforge_utils.adapters.kubernetes.manifest import Template
@@ -266,34 +265,16 @@ def topic_sizes(settings: DataSettings) -> dict[str, int]:
 
 
 async def move_records(settings: DataSettings, said: Callable[[str], object] = lambda _: None) -> bool:
-    """Move the records that an older version stored as documents into tables; whether all of them are there then.
-
-    For who holds the lock of the data directory. What is cut short goes on the next time. A collection that cannot be
-    used, and one for which there is no room, stays as it is: who reads it is told why. said: is given a sentence about
-    each collection in which there is something to move. Raises ConfigError or RetryableError.
-    """
+    """See `EmbeddedStore.move_all`; true where the settings name another store. For the holder of the folder's lock."""
     if settings.arango.url:
         return True
     from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 
     store = EmbeddedStore(settings.folder / STORE)
     try:
-        return all([await _move(store, name, said) for name in await store.names()])
+        return await store.move_all(said)
     finally:
         await store.close()
-
-
-async def _move(store: EmbeddedStore, collection: str, said: Callable[[str], object]) -> bool:
-    steps = 0
-    try:
-        while await store.move(collection):
-            if not steps:
-                said(f"the records of {collection}, which an older version stored, are being moved into tables")
-            steps += 1
-    except StreamForgeError as error:
-        said(f"the records of {collection} stay where an older version stored them: {error}")
-        return False
-    return True
 
 
 async def check_collections(settings: DataSettings, *, within_s: float) -> tuple[list[str], list[str], int]:

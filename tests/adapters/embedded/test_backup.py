@@ -21,6 +21,7 @@ from streamforge_utils.ports.backup_folder import MANIFEST
 from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.ports.object_store import DamagedObject
 from streamforge_utils.ports.store import Document, Edge
+from tests.contracts.store_records import CANDLES, made, minutes
 from tests.limits import LIMIT_S
 
 MADE: dict[str, Any] = {"made_at": "2024-08-01T00:00:00Z", "made_by": "test"}
@@ -90,6 +91,19 @@ async def test_what_was_backed_up_comes_back_whole(data: Path, tmp_path: Path) -
     assert not names & {"server.json", "manager.lock", "bus.lock", "members"}
     assert not [name for name in names if name.endswith(("-wal", "-shm"))]
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o700
+
+
+async def test_records_in_tables_are_counted_and_come_back(data: Path, tmp_path: Path) -> None:
+    store = EmbeddedStore(data / "store")
+    await store.upsert("candles", made(CANDLES, minutes(0, 1, 2, 3)))
+    before = list(await store.read("candles"))
+    await store.close()
+    copied = backup.back_up(data, tmp_path / "copy", **MADE)
+    assert copied.documents == {"candles": 3 + 4}
+    backup.restore(tmp_path / "copy", tmp_path / "other")
+    store = EmbeddedStore(tmp_path / "other" / "store")
+    assert list(await store.read("candles")) == before
+    await store.close()
 
 
 async def test_a_backup_beside_a_writer_never_calls_stored_what_it_lacks(data: Path, tmp_path: Path) -> None:

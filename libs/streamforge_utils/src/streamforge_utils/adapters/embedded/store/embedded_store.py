@@ -23,6 +23,7 @@ from streamforge_utils.adapters.embedded.store.edge_rows import Edges
 from streamforge_utils.adapters.embedded.store.state_rows import States, Wanted
 from streamforge_utils.adapters.embedded.wal_copier import FailedCopies
 from streamforge_utils.model.documents import check_name
+from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.columns import DocumentColumns, RecordColumns
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
@@ -105,6 +106,26 @@ class EmbeddedStore:
             return True
         await self._writing.run(self._written.compact, collection)
         return False
+
+    async def move_all(self, said: Callable[[str], object]) -> bool:
+        """Move the records that an older version stored as documents into tables; whether all of them are there then.
+
+        What is cut short goes on the next time. A collection that cannot be used, and one for which there is no room,
+        stays as it is: a reader of it is told why. said: is given a sentence about each collection in which there is
+        something to move. Raises ConfigError or RetryableError where the collections cannot be listed.
+        """
+        whole = True
+        for name in await self.names():
+            steps = 0
+            try:
+                while await self.move(name):
+                    if not steps:
+                        said(f"the records of {name}, which an older version stored, are being moved into tables")
+                    steps += 1
+            except StreamForgeError as error:
+                said(f"the records of {name} stay where an older version stored them: {error}")
+                whole = False
+        return whole
 
     async def keys(
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000

@@ -309,7 +309,7 @@ async def test_a_clock_of_speed_1440_lets_a_day_pass_in_a_minute() -> None:
         started_s = loop.time()
         while clock.now_ms() - started_ms < MINUTE:  # noqa: ASYNC110 - the machine's own clock is what is waited for
             await asyncio.sleep(0.001)
-        assert loop.time() - started_s >= 60 / 1440
+        assert loop.time() - started_s >= 0.99 * 60 / 1440  # both readings of the clock are cut to milliseconds
         assert running.state.clock.speed == 1440
 
 

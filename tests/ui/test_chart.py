@@ -66,7 +66,7 @@ def test_bars_that_are_still_added_up_are_told_to_be_no_holes(recorded: rig.Mana
     page = opened(url_of(recorded), "/nothing")
     replaced(page, "**/bars?*", unready)
     page.goto(f"{url_of(recorded)}/ui{chart('BTCUSDT', f'{DAY}00:00Z', f'{DAY}03:00Z')}")
-    told = page.get_by_text("bars are still being added up: their places are no holes")
+    told = page.get_by_text("bars are still being added up: their places are not holes")
     expect(told).to_contain_text(re.compile(r"· 2 of \d+ bars"))
     expect(page.get_by_role("cell", name="being added up", exact=True)).to_have_count(2)
     page.unroute("**/bars?*")

@@ -12,7 +12,6 @@ from streamforge.manager.engine.lifecycle.facts import Replay, Request
 from streamforge.manager.engine.lifecycle.rounds import read_letters
 from streamforge.manager.engine.refusals import NotNow
 from streamforge.manager.use_cases import DeadLetter, DeadLetterPage
-from streamforge.manager.workflows.series.model import plan_of
 from streamforge_utils.model.topic_reading import PartitionRange, union
 from streamforge_utils.runtime.input.dead_letter_replay import LetterPlace
 
@@ -75,7 +74,7 @@ class DeadLetterService:
             workflow = await self._get(queue_id)
             if not workflow.ended:
                 raise NotNow(f"workflow {queue_id} is {workflow.status.value}: dead letters are replayed after its end")
-            if plan_of(workflow) is None or not await self._deps.dead_letters.outstanding(workflow):
+            if not workflow.form.is_prepared or not await self._deps.dead_letters.outstanding(workflow):
                 raise NotNow(f"workflow {queue_id} has no dead letters to replay (they are kept for a limited time)")
             chosen = await self._outstanding(workflow, frozenset(letters)) if letters else ()
             passed = await self._deps.dead_letters.passed(workflow) if read_letters(workflow) else ()
